@@ -1,0 +1,187 @@
+"""The workflow file: what to do with the stream, independent of where.
+
+One frozen struct for each concern; `beamcast.config.load` reads them from TOML, `beamcast.config.schema`
+writes their JSON schema. Defaults are the answers that suit a first run on a laptop.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from beamcast.config.units import Hertz, Seconds
+
+# The end is "nothing follows" and not "$", which lets a line end through; JSON schema reads both alike.
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,39}(?![\s\S])"
+CHANNEL_PATTERN = r"^\S{1,200}(?![\s\S])"
+PATTERN_WORDS = {
+    NAME_PATTERN: "a name of 1 to 40 lower-case letters, digits, '-' and '_', the first a letter",
+    CHANNEL_PATTERN: "a channel name of 1 to 200 characters without spaces",
+}
+Name = Annotated[str, Meta(pattern=NAME_PATTERN, description=PATTERN_WORDS[NAME_PATTERN])]
+ChannelName = Annotated[str, Meta(pattern=CHANNEL_PATTERN, description=PATTERN_WORDS[CHANNEL_PATTERN])]
+Count = Annotated[int, Meta(ge=1)]
+Delivery = Literal["at-most-once", "at-least-once"]
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every configuration model: frozen, unknown keys refused (`kw_only` does not inherit)."""
+
+
+class Simulation(Struct, frozen=True, kw_only=True):
+    """The detector simulator that `beamcast run` starts as the source of this run."""
+
+    rate: Annotated[Hertz, Meta(description="frames per second")] = Hertz(100.0)
+    frames: Annotated[Count | None, Meta(description="how many frames to send; absent: until stopped")] = None
+    shape: Annotated[tuple[Count, Count], Meta(description="rows and columns of one image, in pixels")] = (
+        512,
+        512,
+    )
+    dtype: Annotated[str, Meta(description="a NumPy integer or floating dtype name")] = "uint8"
+    file: Annotated[str | None, Meta(description="a .npy or HDF5 file to play instead of random images")] = (
+        None
+    )
+    dataset: Annotated[str | None, Meta(description="HDF5 dataset path, such as /entry/data/data")] = None
+    first_id: Annotated[int, Meta(ge=0, description="id of the first frame")] = 1
+    seed: Annotated[int, Meta(ge=0, description="seed of the random images")] = 0
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """The detector's channel."""
+
+    channel: Annotated[ChannelName, Meta(description="the channel that serves the frames")]
+    protocol: Annotated[Literal["pva", "ca"], Meta(description="pvAccess or Channel Access")] = "pva"
+    address: Annotated[
+        str | None,
+        Meta(description="host:port of the channel's server, where no search reaches it; absent: search"),
+    ] = None
+    id_field: Annotated[str, Meta(min_length=1, description="field that numbers the frames")] = "uniqueId"
+    timestamp_field: Annotated[str, Meta(min_length=1, description="field with the time of a frame")] = (
+        "timeStamp"
+    )
+    appear_timeout: Annotated[Seconds, Meta(description="how long the channel may take to appear")] = Seconds(
+        30.0
+    )
+    idle_timeout: Annotated[
+        Seconds | None,
+        Meta(
+            description="end the run when no frame came for this long; absent: only when told or all are sent"
+        ),
+    ] = None
+    simulate: Annotated[Simulation | None, Meta(description="start a simulator as the source")] = None
+
+
+class Mirror(Struct, frozen=True, kw_only=True):
+    """The process at the beamline that re-serves the source towards the cluster."""
+
+    channel: Annotated[
+        ChannelName | None, Meta(description="mirrored channel name; absent: <run>:mirror")
+    ] = None
+    queue: Annotated[Count, Meta(description="frames that the source's server may queue for the mirror")] = (
+        1000
+    )
+
+
+class Restart(Struct, frozen=True, kw_only=True):
+    """What happens when a rank dies."""
+
+    max_restarts: Annotated[
+        int, Meta(ge=0, description="restarts of one rank; 0: a dead rank stays dead")
+    ] = 3
+    on_exhausted: Annotated[
+        Literal["fail-run", "go-on"],
+        Meta(description="what then: end the run, or go on with the other ranks"),
+    ] = "fail-run"
+
+
+class Distribution(Struct, frozen=True, kw_only=True):
+    """How the frames of the input are shared out among a pool's ranks."""
+
+    policy: Annotated[
+        Literal["each", "per-node", "sets", "all", "per-gpu"],
+        Meta(
+            description="each: every rank its own turn; per-node: one set for each node; sets: `sets` "
+            "cooperating sets; all: every rank gets every frame; per-gpu: one set for each GPU"
+        ),
+    ] = "each"
+    sets: Annotated[Count | None, Meta(description="number of sets, with policy 'sets'")] = None
+    updates: Annotated[Count, Meta(description="consecutive frames in one turn")] = 1
+
+
+class Pool(Struct, frozen=True, kw_only=True):
+    """All ranks of one stage."""
+
+    name: Name
+    role: Annotated[
+        Literal["consumer", "collector"],
+        Meta(description="consumer: processes frames; collector: gathers and orders"),
+    ]
+    input: Annotated[str, Meta(description="'source' or the name of another pool")]
+    ranks: Annotated[Count, Meta(description="how many processes")] = 1
+    processor: Annotated[
+        str, Meta(description="'file.py:Class' (beside the workflow file) or 'package.module:Class'")
+    ] = "beamcast.processors.passthrough:PassThrough"
+    params: Annotated[dict[str, object], Meta(description="keyword arguments of the processor")] = (
+        msgspec.field(default_factory=dict)
+    )
+    distribution: Annotated[Distribution, Meta(description="how frames are shared among the ranks")] = (
+        Distribution()
+    )
+    server_queue: Annotated[
+        Count, Meta(description="frames that the sending server may queue for one rank")
+    ] = 1000
+    receiver_queue: Annotated[
+        Count, Meta(description="frames that a rank may hold before it processes them")
+    ] = 1000
+    reorder_window: Annotated[Count, Meta(description="collector: frames held back to restore the order")] = (
+        2048
+    )
+    reorder_timeout: Annotated[Seconds, Meta(description="collector: longest wait for a missing id")] = (
+        Seconds(2.0)
+    )
+    max_failed: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="failed frames after which the pool fails; absent: no limit"),
+    ] = None
+    restart: Annotated[Restart, Meta(description="what happens when a rank dies")] = Restart()
+
+
+class Results(Struct, frozen=True, kw_only=True):
+    """Where the results come out at the beamline."""
+
+    pool: Annotated[str, Meta(description="the pool whose output is the result")]
+    channel: Annotated[
+        ChannelName | None, Meta(description="result PV at the beamline; absent: <run>:result")
+    ] = None
+
+
+class Deadlines(Struct, frozen=True, kw_only=True):
+    """Nothing waits for ever: how long each phase may take."""
+
+    start: Annotated[
+        Seconds, Meta(description="from submission until every rank is ready, queue time excluded")
+    ] = Seconds(120.0)
+    drain: Annotated[Seconds, Meta(description="from the last frame until the ledger is whole")] = Seconds(
+        30.0
+    )
+    heartbeat: Annotated[Seconds, Meta(description="time between two heartbeats of a rank")] = Seconds(1.0)
+    silence: Annotated[Seconds, Meta(description="a rank without heartbeat for this long is dead")] = Seconds(
+        5.0
+    )
+
+
+class Workflow(Struct, frozen=True, kw_only=True):
+    """One workflow file."""
+
+    name: Name
+    description: Annotated[str, Meta(description="a line for people")] = ""
+    prefix: Annotated[
+        ChannelName | None, Meta(description="prefix of the run's PVs; absent: beamcast:<run>")
+    ] = None
+    delivery: Annotated[Delivery, Meta(description="the guarantee towards lost frames")] = "at-most-once"
+    allow_lost: Annotated[int, Meta(ge=0, description="lost frames that still count as a good run")] = 0
+    source: Source
+    mirror: Mirror = Mirror()
+    pools: Annotated[tuple[Pool, ...], Meta(min_length=1, description="the stages, one table for each pool")]
+    results: Results | None = None
+    deadlines: Deadlines = Deadlines()

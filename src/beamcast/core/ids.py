@@ -1,0 +1,165 @@
+"""Frame ids, epochs and the key that joins them.
+
+The choice: a frame is named by one 64-bit integer, epoch in the upper 16 bits and id in the lower 48, so that
+any set of frames is one Roaring bitmap and the order of keys is the order in which the source sent the
+frames.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NewType
+
+from pyroaring import BitMap64
+
+FrameId = NewType("FrameId", int)
+"""The value of the id field (`uniqueId` or the configured one)."""
+Epoch = NewType("Epoch", int)
+"""One life of the source: ids may restart. Counted from 0."""
+RankId = NewType("RankId", int)
+"""Number of a process inside its pool, from 0."""
+FrameKey = NewType("FrameKey", int)
+"""Epoch and id in one unsigned 64-bit integer."""
+
+ID_BITS = 48
+ID_MASK = (1 << ID_BITS) - 1
+MAX_EPOCH = (1 << (64 - ID_BITS)) - 1
+
+# Widest range that `parse_ranges` expands. No run counts as many frames; without a bound, a typing error in a
+# range would ask for 2^32 bitmap containers.
+MAX_RANGE = 1 << 32
+
+
+def frame_key(epoch: Epoch, frame_id: FrameId) -> FrameKey:
+    """Join an epoch and an id.
+
+    The id counts modulo 2^48: a negative id (the int32 `uniqueId` after its wrap) keeps its order before the
+    0 that follows it, and an id beyond 48 bits starts again at 0.
+
+    Raises:
+        ValueError: the epoch does not fit into 16 bits.
+    """
+    if not 0 <= epoch <= MAX_EPOCH:
+        raise ValueError(f"epoch {epoch} is outside 0..{MAX_EPOCH}")
+    return FrameKey((epoch << ID_BITS) | (frame_id & ID_MASK))
+
+
+def split_key(key: FrameKey) -> tuple[Epoch, FrameId]:
+    """Return the epoch and the id (modulo 2^48) of a key."""
+    return Epoch(key >> ID_BITS), FrameId(key & ID_MASK)
+
+
+class EpochTracker:
+    """Turns the ids of one channel, in order of arrival, into keys.
+
+    An id lower than the one before begins a new epoch; an equal id is the same frame again and gets the same
+    key. Ids are compared modulo 2^48, as they stand in the key: keys never decrease.
+    """
+
+    __slots__ = ("_base", "epoch", "last")
+
+    def __init__(self, epoch: Epoch = Epoch(0)) -> None:
+        self._base = int(frame_key(epoch, FrameId(0)))
+        self.epoch = epoch
+        """The epoch of the last id seen."""
+        self.last: FrameId | None = None
+        """The last id seen (modulo 2^48); None before the first."""
+
+    def observe(self, frame_id: FrameId) -> FrameKey:
+        """Return the key of the next id on the channel. Runs for every frame: one comparison, no allocation.
+
+        Raises:
+            ValueError: more than 65536 epochs.
+        """
+        last = self.last
+        if last is not None and last <= frame_id <= ID_MASK:
+            self.last = frame_id
+            # A NewType call would cost as much as the rest of this function.
+            return self._base | frame_id  # type: ignore[return-value]
+        return self._observe_slowly(frame_id)
+
+    def _observe_slowly(self, frame_id: FrameId) -> FrameKey:
+        """The first id, an id outside 0..2^48-1, or an id that went back."""
+        folded = FrameId(frame_id & ID_MASK)
+        if self.last is not None and folded < self.last:
+            self._base = int(frame_key(Epoch(self.epoch + 1), FrameId(0)))
+            self.epoch = Epoch(self.epoch + 1)
+        self.last = folded
+        return FrameKey(self._base | folded)
+
+
+def format_ranges(keys: Iterable[int] | BitMap64, *, max_ranges: int | None = None) -> str:
+    """Write keys as ranges of ids: ``1-5,9``, and ``e1:1-5`` in an epoch above 0. No keys give an empty text.
+
+    Beyond `max_ranges` ranges the text ends with ``,… (+N ranges)``. The runs are found by shifting the
+    bitmap, so the cost grows with the ranges that are written, not with the keys.
+    """
+    starts, ends = _run_ends(keys if isinstance(keys, BitMap64) else BitMap64(keys))
+    count = len(starts)
+    shown = count if max_ranges is None else min(max_ranges, count)
+    parts = [_format_run(first, last) for first, last, _ in zip(starts, ends, range(shown), strict=False)]
+    if shown < count:
+        parts.append(f"… (+{count - shown} ranges)")
+    return ",".join(parts)
+
+
+def _run_ends(keys: BitMap64) -> tuple[BitMap64, BitMap64]:
+    """First and last key of every run of consecutive ids within one epoch; one entry for a run in both."""
+    if not keys:
+        return BitMap64(), BitMap64()
+    starts = keys - keys.shift(1)
+    ends = keys - keys.shift(-1)
+    for epoch in range((keys.min() >> ID_BITS) + 1, (keys.max() >> ID_BITS) + 1):
+        border = epoch << ID_BITS
+        if border in keys and border - 1 in keys:
+            starts.add(border)
+            ends.add(border - 1)
+    # `shift(-1)` of pyroaring wraps 0 to 2^64-1 instead of dropping it.
+    if keys.max() == 2**64 - 1:
+        ends.add(2**64 - 1)
+    return starts, ends
+
+
+def _format_run(first: int, last: int) -> str:
+    epoch, first_id = split_key(FrameKey(first))
+    last_id = last & ID_MASK
+    prefix = f"e{epoch}:" if epoch else ""
+    return f"{prefix}{first_id}" if first_id == last_id else f"{prefix}{first_id}-{last_id}"
+
+
+def parse_ranges(text: str) -> BitMap64:
+    """Read what `format_ranges` wrote, without a limit.
+
+    Raises:
+        ValueError: a part is no range, its ends are reversed or out of bounds, it is wider than 2^32 ids, or
+            the text was cut short by `max_ranges`.
+    """
+    keys = BitMap64()
+    for first, last in _parse_parts(text):
+        # `add_range` excludes its end, which for the highest key would not fit into 64 bits.
+        keys.add_range(first, last)
+        keys.add(last)
+    return keys
+
+
+def _parse_parts(text: str) -> Iterator[tuple[int, int]]:
+    for part in text.split(",") if text.strip() else ():
+        prefix, colon, ids = part.strip().rpartition(":")
+        first, dash, last = ids.partition("-")
+        if colon and not (prefix.startswith("e") and _is_number(prefix[1:])):
+            raise ValueError(f"{part!r}: expected an epoch such as 'e1:' before the ids")
+        if not _is_number(first) or (dash and not _is_number(last)):
+            raise ValueError(f"{part!r}: expected an id such as '9' or a range such as '1-5'")
+        yield _checked_run(
+            part, int(prefix[1:]) if colon else 0, int(first), int(last) if dash else int(first)
+        )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 15
+
+
+def _checked_run(part: str, epoch: int, first: int, last: int) -> tuple[int, int]:
+    if not first <= last <= ID_MASK:
+        raise ValueError(f"{part!r}: a range runs upwards within 0..{ID_MASK}")
+    if last - first >= MAX_RANGE:
+        raise ValueError(f"{part!r}: a range holds at most {MAX_RANGE} ids")
+    return frame_key(Epoch(epoch), FrameId(first)), frame_key(Epoch(epoch), FrameId(last))

@@ -1,0 +1,62 @@
+"""Sets of frame keys on the wire and in small operations that pyroaring lacks.
+
+The choice: Roaring's own portable format, behind a version byte and a CRC-32. Roaring's reader checks lengths
+but not the order inside a container, so a damaged set could be read and break later; the checksum refuses
+damage. It is no defence against malice: that is the task of the message around it, which is authenticated.
+"""
+
+import zlib
+from collections.abc import Iterable
+
+from pyroaring import BitMap64
+
+KEYSET_VERSION = 1
+_HEADER_BYTES = 5  # version, then CRC-32 of the body, big-endian
+
+
+def encode_keys(keys: Iterable[int] | BitMap64) -> bytes:
+    """Serialize keys (unsigned 64-bit integers). About 2 bytes a key, much less for runs."""
+    body: bytes = as_keys(keys).serialize()
+    return bytes((KEYSET_VERSION,)) + zlib.crc32(body).to_bytes(4, "big") + body
+
+
+def decode_keys(data: bytes) -> BitMap64:
+    """Read what `encode_keys` wrote.
+
+    Raises:
+        ValueError: another version, a damaged or cut body.
+    """
+    if len(data) < _HEADER_BYTES or data[0] != KEYSET_VERSION:
+        raise ValueError(f"no key set of version {KEYSET_VERSION} ({len(data)} bytes)")
+    body = bytes(data[_HEADER_BYTES:])
+    if zlib.crc32(body) != int.from_bytes(data[1:_HEADER_BYTES], "big"):
+        raise ValueError(f"damaged key set: the checksum of {len(body)} bytes does not fit")
+    try:
+        keys = BitMap64.deserialize(body)
+    except IndexError as error:  # an empty body
+        raise ValueError("damaged key set: empty body") from error
+    return keys
+
+
+def as_keys(keys: Iterable[int] | BitMap64) -> BitMap64:
+    """Return `keys` itself where it is a bitmap, else a new bitmap."""
+    return keys if isinstance(keys, BitMap64) else BitMap64(keys)
+
+
+def from_key(keys: BitMap64, first: int) -> BitMap64:
+    """Return the keys that are not below `first`: `keys` itself where none is."""
+    if first == 0 or not keys or keys.min() >= first:
+        return keys
+    kept = keys.copy()
+    kept.remove_range(0, first)
+    return kept
+
+
+def count_from_key(keys: BitMap64, first: int) -> int:
+    """Return how many keys are not below `first`, without a copy."""
+    return len(keys) - (keys.rank(first - 1) if first else 0)
+
+
+def union(parts: Iterable[BitMap64]) -> BitMap64:
+    """Return a new bitmap with the keys of all parts."""
+    return BitMap64().union(*parts)

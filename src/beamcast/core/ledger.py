@@ -1,0 +1,289 @@
+"""Which frames are where: the merged ledger of one run.
+
+The choice: reports are sets of frame keys, and only the frames that a report names are judged again. So
+asking `is_whole` costs what has changed since the last time, not what the run holds.
+
+A frame seen anywhere belongs to the source, and a frame seen further down has passed everything above. Pools
+form a tree; a frame is whole when every path has an end: the last pool finished it (or the result was seen at
+the beamline), a processor dropped it, or it failed. Over all paths a frame has exactly one state: outstanding
+while one path has no end, else failed if it failed on one, else collected if it left the result pool (without
+one: any last pool), else dropped.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+
+from pyroaring import BitMap64
+
+from beamcast.core.keyset import as_keys, count_from_key, decode_keys, encode_keys, from_key, union
+from beamcast.core.loss import LossFinder, Missing
+from beamcast.core.stage import PoolShape, RankFrames, Stage, StageView, build_stages
+
+__all__ = [
+    "FrameTotals",
+    "Ledger",
+    "Missing",
+    "PoolShape",
+    "RankCounts",
+    "decode_keys",
+    "encode_keys",
+]
+
+Keys = Iterable[int] | BitMap64
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTotals:
+    """Numbers of frames. source = collected + dropped + failed + lost.
+
+    `received` and `processed` count frames that reached, and left, at least one pool that reads the source.
+    `lost` are the outstanding frames: until the run is drained they may still come. `duplicates` are repeated
+    frames that ranks have discarded.
+    """
+
+    source: int
+    received: int
+    processed: int
+    collected: int
+    dropped: int
+    failed: int
+    lost: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class RankCounts:
+    """Numbers of frames as one rank reported them; received includes the other three, which are disjoint."""
+
+    received: int
+    processed: int
+    dropped: int
+    failed: int
+
+
+@dataclass(slots=True)
+class _Judged:
+    """The frames of the run by what is known of them."""
+
+    source: BitMap64 = field(default_factory=BitMap64)
+    received: BitMap64 = field(default_factory=BitMap64)
+    processed: BitMap64 = field(default_factory=BitMap64)
+    collected: BitMap64 = field(default_factory=BitMap64)
+    dropped: BitMap64 = field(default_factory=BitMap64)
+    failed: BitMap64 = field(default_factory=BitMap64)
+    outstanding: BitMap64 = field(default_factory=BitMap64)
+
+    def replace(self, keys: BitMap64, judged: "_Judged") -> None:
+        """Put what is now known of `keys` in the place of what was known."""
+        for each in fields(self):
+            mine: BitMap64 = getattr(self, each.name)
+            mine -= keys
+            mine |= getattr(judged, each.name)
+
+
+class Ledger:
+    """Merges reports and answers where frames are. One thread."""
+
+    def __init__(
+        self, pools: Sequence[PoolShape], result_pool: str | None, *, watch_results: bool = False
+    ) -> None:
+        """Make an empty ledger.
+
+        Args:
+            pools: the pools of the run, in any order.
+            result_pool: the pool whose output is the result; None where no result leaves the pools.
+            watch_results: whether results are seen at the beamline (`delivered`), so that a frame is
+                collected only then.
+
+        Raises:
+            ValueError: pools that don't fit together, an unknown `result_pool`, or none to watch.
+        """
+        self._stages = build_stages(pools)
+        if result_pool is not None and result_pool not in self._stages:
+            raise ValueError(f"result pool {result_pool!r} is none of {sorted(self._stages)}")
+        if watch_results and result_pool is None:
+            raise ValueError("watch_results needs a result pool")
+        self._result = self._stages[result_pool] if result_pool is not None else None
+        self._watch_results = watch_results
+        self._mirrored: BitMap64 | None = None
+        self._delivered = BitMap64()
+        self._first = 0
+        self._known = BitMap64()
+        self._changed = BitMap64()
+        self._judged = _Judged()
+
+    def source(self, keys: Keys) -> None:
+        """Frames seen at the source."""
+        self._note(as_keys(keys))
+
+    def mirrored(self, keys: Keys) -> None:
+        """Frames that the mirror had. Where it never reports, losses before it count as losses behind it."""
+        keys = as_keys(keys)
+        self._mirrored = keys.copy() if self._mirrored is None else self._mirrored | keys
+        self._note(keys)
+
+    def received(self, pool: str, rank: int, keys: Keys) -> None:
+        """Frames that a rank has got.
+
+        Raises:
+            ValueError: an unknown pool or rank, as in every report of a rank.
+        """
+        frames, keys = self._rank(pool, rank), as_keys(keys)
+        frames.received |= keys
+        self._note(keys)
+
+    def processed(self, pool: str, rank: int, keys: Keys) -> None:
+        """Frames whose processor ended and whose output, if the pool has one, was published."""
+        frames, keys = self._rank(pool, rank), as_keys(keys)
+        frames.add_processed(keys)
+        self._note(keys)
+
+    def dropped(self, pool: str, rank: int, keys: Keys) -> None:
+        """Frames for which the processor chose no output."""
+        frames, keys = self._rank(pool, rank), as_keys(keys)
+        frames.add_dropped(keys)
+        self._note(keys)
+
+    def failed(self, pool: str, rank: int, keys: Keys) -> None:
+        """Frames whose processor raised. A later `processed` of the same frame wins."""
+        frames, keys = self._rank(pool, rank), as_keys(keys)
+        frames.add_failed(keys)
+        self._note(keys)
+
+    def delivered(self, keys: Keys) -> None:
+        """Frames whose result was seen at the beamline."""
+        keys = as_keys(keys)
+        self._delivered |= keys
+        self._note(keys)
+
+    def duplicates(self, pool: str, rank: int, count: int) -> None:
+        """How many repeated frames a rank has discarded since its process started."""
+        self._rank(pool, rank).set_duplicates(count)
+
+    def count_from(self, key: int) -> None:
+        """Leave frames below `key` out of all answers: they were sent before the run was ready."""
+        self._first = key
+        self._judged = _Judged()
+        self._changed = self._known.copy()
+
+    def totals(self) -> FrameTotals:
+        """Return the numbers of frames by state."""
+        judged = self._settled()
+        ranks = [frames for stage in self._stages.values() for frames in stage.ranks.values()]
+        return FrameTotals(
+            source=len(judged.source),
+            received=len(judged.received),
+            processed=len(judged.processed),
+            collected=len(judged.collected),
+            dropped=len(judged.dropped),
+            failed=len(judged.failed),
+            lost=len(judged.outstanding),
+            duplicates=sum(frames.duplicates_before + frames.duplicates for frames in ranks),
+        )
+
+    def outstanding(self) -> BitMap64:
+        """Return a copy of the frames without a final state."""
+        return self._settled().outstanding.copy()
+
+    def is_whole(self) -> bool:
+        """Whether every frame seen so far has its final state. Costs what is new since the last call."""
+        return not self._settled().outstanding
+
+    def missing(self) -> tuple[Missing, ...]:
+        """Return where the outstanding frames got lost, each in one entry; meant for a drained run."""
+        judged = self._settled()
+        outstanding = judged.outstanding
+        if not outstanding:
+            return ()
+        views = self._views(outstanding)
+        finder = LossFinder(outstanding, self._mirror_order())
+        finder.search_mirror()
+        finder.search_stages(tuple(self._stages.values()), views)
+        if self._result is not None and self._watch_results:
+            finder.search_results(self._result, views[self._result.shape.name].out - self._delivered)
+        return finder.result()
+
+    def rank_counts(self, pool: str, rank: int) -> RankCounts:
+        """Return what a rank has reported. Raises ValueError for an unknown pool or rank."""
+        frames, first = self._rank(pool, rank), self._first
+        return RankCounts(
+            received=count_from_key(frames.received, first),
+            processed=count_from_key(frames.processed, first),
+            dropped=count_from_key(frames.dropped, first),
+            failed=count_from_key(frames.failed, first),
+        )
+
+    def _note(self, keys: BitMap64) -> None:
+        self._known |= keys
+        self._changed |= keys
+
+    def _rank(self, pool: str, rank: int) -> RankFrames:
+        stage = self._stages.get(pool)
+        if stage is None or rank not in stage.ranks:
+            raise ValueError(f"the ledger has no rank {rank} in a pool {pool!r}")
+        return stage.ranks[rank]
+
+    def _settled(self) -> _Judged:
+        """Judge again what was reported since the last time."""
+        if self._changed:
+            changed = from_key(self._changed, self._first)
+            self._judged.replace(changed, self._judge(changed))
+            self._changed = BitMap64()
+        return self._judged
+
+    def _judge(self, among: BitMap64) -> _Judged:
+        views = self._views(among)
+        roots = [views[name] for name, stage in self._stages.items() if stage.parent is None]
+        final, failed, complete = self._ends(among, views)
+        failed &= final
+        collected = (complete & final) - failed
+        return _Judged(
+            source=among,
+            received=union(view.seen for view in roots),
+            processed=union(view.out for view in roots),
+            collected=collected,
+            dropped=final - failed - collected,
+            failed=failed,
+            outstanding=among - final,
+        )
+
+    def _views(self, among: BitMap64) -> dict[str, StageView]:
+        """Judge every pool, last pools first: what they saw is evidence for those before them."""
+        views: dict[str, StageView] = {}
+        for name, stage in reversed(self._stages.items()):
+            evidence = union(views[child.shape.name].seen for child in stage.children)
+            if stage is self._result:
+                evidence |= self._delivered & among
+            views[name] = stage.view(among, evidence)
+        return views
+
+    def _ends(self, among: BitMap64, views: dict[str, StageView]) -> tuple[BitMap64, BitMap64, BitMap64]:
+        """Frames that have an end on every path; that failed on one; that are complete on one that counts."""
+        final, any_failed, collected = among.copy(), BitMap64(), BitMap64()
+        failed: dict[str, BitMap64] = {}
+        dropped: dict[str, BitMap64] = {}
+        for name, stage in self._stages.items():
+            before = stage.parent.shape.name if stage.parent is not None else None
+            failed[name] = views[name].failed | (failed[before] if before else BitMap64())
+            dropped[name] = views[name].dropped | (dropped[before] if before else BitMap64())
+            if stage.children and stage is not self._result:
+                continue
+            complete = self._complete(stage, views[name], among)
+            final &= failed[name] | dropped[name] | complete
+            any_failed |= failed[name]
+            if self._result is None or stage is self._result:
+                collected |= complete
+        return final, any_failed, collected
+
+    def _complete(self, stage: Stage, view: StageView, among: BitMap64) -> BitMap64:
+        if stage is self._result and self._watch_results:
+            return self._delivered & among
+        return view.out
+
+    def _mirror_order(self) -> BitMap64:
+        """Frames that the mirror reported or that were seen behind it; all frames where it never reports."""
+        if self._mirrored is None:
+            return self._judged.source
+        ranks = [frames for stage in self._stages.values() for frames in stage.ranks.values()]
+        order = self._mirrored.union(self._delivered, *(frames.received for frames in ranks))
+        return from_key(order, self._first)

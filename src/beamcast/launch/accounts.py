@@ -1,0 +1,213 @@
+"""The books of a run: heartbeats go in, the report comes out."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from beamcast.core.ids import format_ranges
+from beamcast.core.keyset import decode_keys
+from beamcast.core.ledger import FrameTotals, Ledger
+from beamcast.launch.plan import RunPlan
+from beamcast.launch.roster import MemberRecord, Roster
+from beamcast.observe.report import (
+    FailedFrameReport,
+    Frames,
+    MissingIds,
+    PoolReport,
+    RankReport,
+    Report,
+    SourceReport,
+    Throughput,
+    Timing,
+)
+from beamcast.pva.messages import Delta, FailedFrame, Heartbeat
+
+# A report stays readable, and a traceback of every frame of a long run would fill the disk.
+MAX_MISSING_RANGES = 1000
+MAX_KEPT_FAILED_FRAMES = 1000
+
+
+@dataclass(slots=True)
+class Moments:
+    """When things happened, in seconds of the monotonic clock; None: not yet."""
+
+    submitted: float
+    ready: float | None = None
+    started: float | None = None
+    first_result: float | None = None
+    stream_end: float | None = None
+    drained: float | None = None
+
+    def timing(self) -> Timing:
+        """The durations between them."""
+
+        def between(first: float | None, second: float | None) -> float | None:
+            return None if first is None or second is None else round(second - first, 6)
+
+        return Timing(
+            submit_to_ready=between(self.submitted, self.ready),
+            ready_to_first_result=between(self.ready, self.first_result),
+            streaming=between(self.started, self.stream_end or time.monotonic()),
+            drain=between(self.stream_end, self.drained),
+        )
+
+
+@dataclass(slots=True)
+class Accounts:
+    """Ledger, kept failures and moments of one run. Under the controller's lock."""
+
+    plan: RunPlan
+    run_dir: Path
+    ledger: Ledger
+    moments: Moments
+    failed_frames: list[FailedFrameReport] = field(default_factory=list)
+    changed_at: float = 0.0
+
+    @classmethod
+    def open(cls, plan: RunPlan, run_dir: Path) -> "Accounts":
+        """Empty books."""
+        results = plan.workflow.results
+        ledger = Ledger(
+            [plan.shape(pool) for pool in plan.pools],
+            results.pool if results else None,
+            watch_results=results is not None,
+        )
+        return cls(plan=plan, run_dir=run_dir, ledger=ledger, moments=Moments(submitted=time.monotonic()))
+
+    def enter(self, beat: Heartbeat, *, now: float) -> None:
+        """Take what a heartbeat reports; ValueError for a set of ids that can't be read."""
+        delta, pool, rank = beat.delta, beat.member.pool, beat.member.rank
+        if delta.seen:
+            self.ledger.source(decode_keys(delta.seen))
+        if delta.mirrored:
+            self.ledger.mirrored(decode_keys(delta.mirrored))
+        if delta.delivered:
+            self.ledger.delivered(decode_keys(delta.delivered))
+        if beat.member.kind == "rank":
+            self._enter_rank(delta, pool, rank)
+            self.ledger.duplicates(pool, rank, beat.counters.duplicates)
+        for frame in beat.failed_frames:
+            self._keep(frame, pool, rank)
+        if delta != Delta():
+            self.changed_at = now
+
+    def _enter_rank(self, delta: Delta, pool: str, rank: int) -> None:
+        if delta.received:
+            self.ledger.received(pool, rank, decode_keys(delta.received))
+        if delta.processed:
+            self.ledger.processed(pool, rank, decode_keys(delta.processed))
+        if delta.dropped:
+            self.ledger.dropped(pool, rank, decode_keys(delta.dropped))
+        if delta.failed:
+            self.ledger.failed(pool, rank, decode_keys(delta.failed))
+
+    def _keep(self, frame: FailedFrame, pool: str, rank: int) -> None:
+        if len(self.failed_frames) >= MAX_KEPT_FAILED_FRAMES:
+            return
+        name = format_ranges([frame.key]).replace(":", "-")
+        folder = self.run_dir / "failed"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{pool}-{rank}-{name}.txt"
+        path.write_text(frame.traceback)
+        last_line = frame.traceback.strip().rpartition("\n")[2]
+        self.failed_frames.append(
+            FailedFrameReport(
+                pool=pool,
+                rank=rank,
+                id=name,
+                error=last_line,
+                traceback_file=str(path.relative_to(self.run_dir)),
+            )
+        )
+
+    def report(
+        self, roster: Roster, *, state: str, reason: str, name_server: str, versions: dict[str, str]
+    ) -> Report:
+        """Everything that is known now."""
+        totals = self.ledger.totals()
+        timing = self.moments.timing()
+        seconds = timing.streaming or 0.0
+        return Report(
+            run=self.plan.run,
+            state=state,
+            reason=reason,
+            workflow=self.plan.workflow.name,
+            site=self.plan.site.name,
+            delivery=self.plan.workflow.delivery,
+            result_channels=tuple(self.plan.results().values()),
+            name_server=name_server,
+            frames=_frames(totals),
+            missing=self._missing() if self.moments.stream_end is not None else (),
+            failed_frames=tuple(self.failed_frames),
+            pools=tuple(
+                PoolReport(
+                    name=pool.name,
+                    role=pool.role,
+                    ranks=tuple(self._rank(record, seconds) for record in roster.ranks[pool.name]),
+                )
+                for pool in self.plan.pools
+            ),
+            source=self._source(roster),
+            timing_s=timing,
+            throughput=self._throughput(roster, totals, seconds),
+            versions=versions,
+        )
+
+    def _missing(self) -> tuple[MissingIds, ...]:
+        return tuple(
+            MissingIds(
+                hop=missing.hop,
+                pool=missing.pool,
+                rank=missing.rank,
+                count=len(missing.keys),
+                ids=format_ranges(missing.keys, max_ranges=MAX_MISSING_RANGES),
+            )
+            for missing in self.ledger.missing()
+        )
+
+    def _rank(self, record: MemberRecord, seconds: float) -> RankReport:
+        counts = self.ledger.rank_counts(record.identity.pool, record.identity.rank)
+        where = record.whereabouts
+        return RankReport(
+            rank=record.identity.rank,
+            host=where.host if where else "",
+            pid=where.pid if where else 0,
+            slot=record.slot,
+            state=record.life.state.value,
+            generation=record.identity.generation,
+            processed=counts.processed,
+            dropped=counts.dropped,
+            failed=counts.failed,
+            rate_hz=round(counts.processed / seconds, 3) if seconds else 0.0,
+            queued=record.counters.queued,
+            server_overruns=record.counters.server_overruns,
+            receiver_rejected=record.counters.receiver_rejected,
+            deaths=tuple(record.deaths),
+        )
+
+    @staticmethod
+    def _source(roster: Roster) -> SourceReport:
+        simulator = roster.members.get("simulator")
+        return SourceReport(**simulator.facts) if simulator is not None else SourceReport()
+
+    def _throughput(self, roster: Roster, totals: FrameTotals, seconds: float) -> Throughput:
+        if not seconds:
+            return Throughput()
+        first = [pool.name for pool in self.plan.pools if pool.input == "source"]
+        received = sum(record.counters.bytes_received for name in first for record in roster.ranks[name])
+        return Throughput(
+            frames_per_s=round(totals.collected / seconds, 3), bytes_per_s=round(received / seconds, 1)
+        )
+
+
+def _frames(totals: FrameTotals) -> Frames:
+    return Frames(
+        source=totals.source,
+        received=totals.received,
+        processed=totals.processed,
+        collected=totals.collected,
+        dropped=totals.dropped,
+        failed=totals.failed,
+        lost=totals.lost,
+        duplicates=totals.duplicates,
+    )

@@ -1,0 +1,442 @@
+"""The run controller: starts everything, waits for `ready`, lets the stream begin, watches, drains, ends.
+
+One thread decides (`tick`), the pvAccess thread that brings heartbeats takes the same lock. What it starts it ends:
+members get the order to stop, then SIGTERM, then SIGKILL, and they die with it in any case.
+"""
+
+import logging
+import os
+import platform
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import beamcast
+from beamcast.config.units import enc_hook
+from beamcast.core.errors import BeamcastError, UsageError, WorldError
+from beamcast.core.lifecycle import RunEvent, RunLifecycle, RunState
+from beamcast.launch.accounts import Accounts
+from beamcast.launch.parsl_start import ParslStart
+from beamcast.launch.plan import RunPlan
+from beamcast.launch.roster import MemberRecord, Roster
+from beamcast.launch.run_pvs import RunPvs
+from beamcast.launch.rundir import RunDir
+from beamcast.members.child import end_member, start_member
+from beamcast.members.join import Join, write_join
+from beamcast.observe.report import Report, encode_report, write_report
+from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
+from beamcast.pva.interfaces import resolve_address
+from beamcast.pva.messages import Answer, Heartbeat, Question, Registration, Reply, Request
+from beamcast.pva.nameserver import Endpoint, NameServer
+from beamcast.pva.rpc import RpcEndpoint
+from beamcast.security.secret import RunSecret
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.05
+STATUS_PERIOD_S = 0.5
+# How long members may take to end after the order to stop, before they are ended.
+STOP_DEADLINE_S = 10.0
+# While draining, a ledger that has not changed for this long, with nothing waiting anywhere, does not change any more.
+SETTLED_S = 2.0
+# A member that has no controller for this long ends itself.
+CONTROLLER_SILENCE_S = 30.0
+LOG_TAIL_LINES = 15
+
+
+class Controller:
+    """One run. `run` does all of it and returns the final report."""
+
+    def __init__(self, plan: RunPlan, run_dir: RunDir, *, watch: Callable[[Report], None]) -> None:
+        self._plan = plan
+        self._dir = run_dir
+        self._watch = watch
+        self._lock = threading.RLock()
+        self._roster = Roster(plan)
+        self._life = RunLifecycle()
+        self._accounts: Accounts = Accounts.open(plan, run_dir.path)
+        self._reason = ""
+        self._error: BeamcastError | None = None
+        self._children: dict[str, subprocess.Popen[Any]] = {}
+        self._ended_starts: dict[tuple[str, int | None], int | str] = {}
+        self._stop_asked = 0
+        self._results_started = False
+        self._last_source = (0, 0.0)
+        self._name_server: NameServer | None = None
+        self._pvs: RunPvs | None = None
+        self._ports: tuple[Endpoint, Endpoint] | None = None
+
+    def ask_stop(self) -> None:
+        """End the run: the first time the stream is drained, the second time everything stops at once."""
+        self._stop_asked += 1
+
+    @property
+    def error(self) -> BeamcastError | None:
+        """Why the run failed."""
+        return self._error
+
+    def run(self) -> Report:
+        """From submission to the report. Raises what made it impossible to begin; failures later are in the
+        report and in `error`."""
+        secret = self._dir.create(self._plan)
+        with ExitStack() as stack:
+            self._open_network(stack, secret)
+            stack.callback(self._end_children)
+            self._start_children()
+            address = resolve_address(self._plan.site.network.cluster.interfaces)
+            parsl = stack.enter_context(ParslStart(self._plan, self._dir.path, address=address))
+            self._move(RunEvent.ALLOCATED)
+            for pool in self._plan.pools:
+                parsl.start(pool.name, on_end=self._start_ended)
+            self._loop()
+            self._stop_members()
+        report = self._report()
+        write_report(self._dir.report, report)
+        self._watch(report)
+        return report
+
+    # -- network ---------------------------------------------------------------------------------------------------
+
+    def _open_network(self, stack: ExitStack, secret: RunSecret) -> None:
+        network = self._plan.site.network
+        inside = resolve_address(network.cluster.interfaces)
+        outside = resolve_address(network.beamline.interfaces)
+        ports = network.ports
+        taken: list[int] = []
+
+        def lease(address: str) -> Endpoint:
+            start = (taken[-1] + 1 - ports.first) if taken else os.getpid() % 500
+            taken.append(free_port(ports.first, ports.last, address, prefer=start))
+            return Endpoint(address, taken[-1])
+
+        names, pvs, rpc = lease(inside), lease(outside), lease(inside)
+        self._name_server = stack.enter_context(NameServer(host=names.host, port=names.port))
+        join = Join(
+            run=self._plan.run,
+            prefix=self._plan.prefix,
+            name_server=str(names),
+            first_port=ports.first,
+            last_port=ports.last,
+            node_interfaces=network.nodes.interfaces,
+            beamline_interfaces=network.beamline.interfaces,
+            cluster_interfaces=network.cluster.interfaces,
+            controller_silence_s=CONTROLLER_SILENCE_S,
+        )
+        write_join(self._dir.path, join)
+        apply_environment(server_environment(address=pvs.host, port=pvs.port, name_servers=[str(names)]))
+        import pvaccess
+
+        server = pvaccess.PvaServer()
+        stack.callback(server.stop)
+        self._pvs = RunPvs(server, self._plan.prefix, stop=self.ask_stop)
+        # The two servers of this process face two networks: the environment is read when each starts.
+        os.environ.update(server_environment(address=rpc.host, port=rpc.port, name_servers=[str(names)]))
+        stack.enter_context(RpcEndpoint(join.rpc_channel, secret=secret, handle=self._handle))
+        time.sleep(0.05)
+        check_bound([pvs.port, rpc.port])
+        self._name_server.serve_at({join.rpc_channel: rpc, **dict.fromkeys(self._pvs.channels, pvs)})
+        if self._plan.workflow.source.address is not None:
+            self._name_server.serve_at(
+                {self._plan.source_channel: Endpoint.parse(self._plan.workflow.source.address)}
+            )
+
+    # -- members that run here -------------------------------------------------------------------------------------
+
+    def _start_children(self) -> None:
+        source = self._plan.workflow.source
+        if source.simulate is not None:
+            simulation = msgspec.json.encode(source.simulate, enc_hook=enc_hook).decode()
+            self._child("simulator", "simulator", f"--channel={source.channel}", f"--simulation={simulation}",
+                        f"--base={self._plan.base}")  # fmt: skip
+        search = [] if source.simulate is not None or source.address is not None else ["--search"]
+        self._child("mirror", "mirror", "--kind=mirror", f"--channel={self._plan.mirror_channel}",
+                    f"--source={source.channel}", f"--provider={source.protocol}", f"--id-field={source.id_field}",
+                    f"--queue={self._plan.workflow.mirror.queue}",
+                    f"--appear-timeout={float(source.appear_timeout)}", *search)  # fmt: skip
+
+    def _start_results(self) -> None:
+        """The result PVs re-serve the last pool's output, so they start when that pool serves."""
+        results = self._plan.workflow.results
+        if results is None or self._results_started:
+            return
+        if not all(record.usable for record in self._roster.ranks[results.pool]):
+            return
+        self._results_started = True
+        ((source, channel),) = self._plan.results().items()
+        self._child("results", "mirror", "--kind=results", f"--channel={channel}", f"--source={source}",
+                    "--id-field=uniqueId", f"--id-field={self._plan.workflow.source.id_field}",
+                    f"--queue={self._plan.workflow.mirror.queue}",
+                    f"--appear-timeout={float(self._plan.workflow.source.appear_timeout)}")  # fmt: skip
+
+    def _child(self, name: str, module: str, *arguments: str) -> None:
+        self._children[name] = start_member(module, run_dir=self._dir.path, name=name, arguments=arguments)
+
+    def _end_children(self) -> None:
+        for process in self._children.values():
+            end_member(process)
+
+    def _start_ended(self, pool: str, rank: int | None, status: int | str) -> None:
+        with self._lock:
+            self._ended_starts[(pool, rank)] = status
+
+    # -- messages --------------------------------------------------------------------------------------------------
+
+    def _handle(self, request: Request) -> Answer:
+        now = time.monotonic()
+        with self._lock:
+            match request:
+                case Registration():
+                    logger.info("%s registers from %s", request.member, request.whereabouts.host)
+                    return self._roster.register(request, now=now)
+                case Heartbeat():
+                    return self._heartbeat(request, now)
+                case Question():
+                    if request.what == "stop":
+                        self.ask_stop()
+                    return Reply(report=encode_report(self._report()))
+
+    def _heartbeat(self, beat: Heartbeat, now: float) -> Answer:
+        answer = self._roster.heartbeat(beat, now=now)
+        record = self._roster.members.get(str(beat.member))
+        # What a rank did before it was given up is true all the same, so its ids count.
+        if record is not None:
+            self._accounts.enter(beat, now=now)
+        if record is not None and record.whereabouts is not None and record.live and record.serves:
+            where = Endpoint(record.whereabouts.address, record.whereabouts.port)
+            assert self._name_server is not None
+            self._name_server.serve_at(dict.fromkeys(record.serves, where))
+        return answer
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        next_status = 0.0
+        while not self._life.state.is_final and not self._roster.stop:
+            time.sleep(TICK_S)
+            now = time.monotonic()
+            with self._lock:
+                try:
+                    self._tick(now)
+                except BeamcastError as error:
+                    self._fail(error)
+                report = self._report() if now >= next_status else None
+            if report is not None:
+                next_status = now + STATUS_PERIOD_S
+                self._show(report)
+
+    def _show(self, report: Report) -> None:
+        assert self._pvs is not None
+        self._pvs.update(report)
+        self._watch(report)
+
+    def _tick(self, now: float) -> None:
+        self._watch_members(now)
+        if self._stop_asked > 1:
+            self._cancel("stopped by the user, without draining")
+            return
+        match self._life.state:
+            case RunState.STARTING:
+                self._starting(now)
+            case RunState.READY:
+                self._ready(now)
+            case RunState.STREAMING:
+                self._streaming(now)
+            case RunState.DRAINING:
+                self._draining(now)
+
+    def _starting(self, now: float) -> None:
+        self._start_results()
+        if self._stop_asked:
+            self._cancel("stopped by the user before it was ready")
+        elif self._roster.all_ready():
+            self._accounts.moments.ready = now
+            self._roster.was_ready = True
+            self._move(RunEvent.ALL_READY)
+        elif now - self._accounts.moments.submitted > float(self._plan.workflow.deadlines.start):
+            waiting = ", ".join(self._roster.waiting_for())
+            raise WorldError(
+                f"not ready within {float(self._plan.workflow.deadlines.start):g} s; still waiting for: {waiting}",
+                hint=f"their logs are in {self._dir.logs}",
+            )
+
+    def _ready(self, now: float) -> None:
+        mirror = self._roster.members["mirror"]
+        moments = self._accounts.moments
+        if moments.started is None:
+            # Frames up to the one that the mirror had when all were connected do not belong to the run.
+            if moments.ready is None or mirror.heard_at <= moments.ready + TICK_S:
+                return
+            if mirror.last_key is not None:
+                self._accounts.ledger.count_from(mirror.last_key + 1)
+            self._roster.start = True
+            moments.started = now
+        if self._accounts.ledger.totals().source or self._simulator_done():
+            self._move(RunEvent.FIRST_FRAME)
+        elif self._stop_asked:
+            self._end_stream(now, "stopped by the user")
+
+    def _streaming(self, now: float) -> None:
+        self._note_first_result(now)
+        source = self._plan.workflow.source
+        total = self._accounts.ledger.totals().source
+        if total != self._last_source[0]:
+            self._last_source = (total, now)
+        idle = now - (self._last_source[1] or now)
+        if self._stop_asked:
+            self._end_stream(now, "stopped by the user")
+        elif self._simulator_done():
+            self._end_stream(now, "all frames sent")
+        elif source.idle_timeout is not None and idle > float(source.idle_timeout):
+            self._end_stream(now, f"no frame for {float(source.idle_timeout):g} s")
+
+    def _simulator_done(self) -> bool:
+        simulator = self._roster.members.get("simulator")
+        return simulator is not None and simulator.state == "drained"
+
+    def _note_first_result(self, now: float) -> None:
+        if self._accounts.moments.first_result is None and self._accounts.ledger.totals().collected:
+            self._accounts.moments.first_result = now
+            self._roster.had_result = True
+
+    def _end_stream(self, now: float, reason: str) -> None:
+        self._reason = reason
+        self._accounts.moments.stream_end = now
+        self._accounts.changed_at = now
+        self._roster.drain = True
+        self._move(RunEvent.END_OF_STREAM)
+
+    def _draining(self, now: float) -> None:
+        self._note_first_result(now)
+        moments = self._accounts.moments
+        assert moments.stream_end is not None
+        simulator = self._roster.members.get("simulator")
+        source_ended = simulator is None or simulator.state == "drained"
+        # The simulator's last word may be one heartbeat younger than its last frame.
+        heard = all(
+            record.heard_at > moments.stream_end for record in self._roster.members.values() if record.live
+        )
+        settled = self._roster.all_drained() and now - self._accounts.changed_at > SETTLED_S
+        late = now - moments.stream_end > float(self._plan.workflow.deadlines.drain)
+        if late:
+            self._reason += "; the drain deadline passed"
+        if late or (source_ended and heard and (self._accounts.ledger.is_whole() or settled)):
+            moments.drained = now
+            self._move(RunEvent.DRAINED)
+
+    # -- deaths and failures ---------------------------------------------------------------------------------------
+
+    def _watch_members(self, now: float) -> None:
+        silence = float(self._plan.workflow.deadlines.silence)
+        for record in self._roster.silent(now=now, silence_s=silence):
+            self._died(record, now, f"no heartbeat for {silence:g} s")
+        for name, process in self._children.items():
+            record = self._roster.members[name]
+            if process.poll() is not None and record.life.state.value not in ("dead", "finished", "failed"):
+                self._died(record, now, f"its process ended with status {process.returncode}")
+        ended, self._ended_starts = self._ended_starts, {}
+        for (pool, rank), status in ended.items():
+            ranks = self._roster.ranks[pool] if rank is None else [self._roster.ranks[pool][rank]]
+            for record in ranks:
+                self._start_is_over(record, now, status)
+        for record in self._roster.problems():
+            self._member_failed(record)
+
+    def _start_is_over(self, record: MemberRecord, now: float, status: int | str) -> None:
+        if record.life.state.value in ("finished", "failed"):
+            return
+        self._died(record, now, f"its process ended ({status}) and is not restarted again")
+        pool = self._plan.pool(record.identity.pool)
+        if pool.restart.on_exhausted == "fail-run" or not self._roster.was_ready:
+            raise WorldError(
+                f"rank {record.identity} died and is not restarted again: {status}{self._log_tail(record)}",
+                hint=f"its log is {self._log_of(record)}",
+            )
+
+    def _died(self, record: MemberRecord, now: float, reason: str) -> None:
+        logger.warning("%s died: %s", record.identity, reason)
+        self._roster.died(record, now=now, reason=reason)
+        if record.identity.kind != "rank":
+            raise WorldError(
+                f"the {record.identity} died: {reason}{self._log_tail(record)}",
+                hint=f"its log is {self._log_of(record)}",
+            )
+
+    def _member_failed(self, record: MemberRecord) -> None:
+        message = f"{record.identity}: {record.problem}"
+        log = f"its log is {self._log_of(record)}"
+        error: BeamcastError
+        error = (
+            UsageError(message, hint=log) if record.problem_kind == "usage" else WorldError(message, hint=log)
+        )
+        if record.problem_detail:
+            error.add_note(record.problem_detail)
+        raise error
+
+    def _log_of(self, record: MemberRecord) -> Path:
+        return self._dir.logs / f"{str(record.identity).replace('/', '-')}.log"
+
+    def _log_tail(self, record: MemberRecord) -> str:
+        try:
+            lines = self._log_of(record).read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        except OSError:
+            return ""
+        return "\n  " + "\n  ".join(lines) if lines else ""
+
+    def _fail(self, error: BeamcastError) -> None:
+        self._error = error
+        self._reason = str(error)
+        logger.error("the run fails: %s", error)
+        self._life.on(RunEvent.FAIL, at=time.monotonic(), reason=self._reason)
+
+    def _cancel(self, reason: str) -> None:
+        self._reason = reason
+        self._life.on(RunEvent.CANCEL, at=time.monotonic(), reason=reason)
+
+    def _move(self, event: RunEvent) -> None:
+        state = self._life.on(event, at=time.monotonic())
+        logger.info("run %s is %s", self._plan.run, state)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _stop_members(self) -> None:
+        """The order to stop, and time to obey it; what is still there then is ended by its starter."""
+        with self._lock:
+            self._roster.stop = True
+        deadline = time.monotonic() + STOP_DEADLINE_S
+        while time.monotonic() < deadline:
+            with self._lock:
+                silent = self._roster.silent(now=time.monotonic(), silence_s=2.0)
+                for record in silent:
+                    self._roster.died(record, now=time.monotonic(), reason="did not end")
+                if self._roster.all_gone():
+                    return
+            time.sleep(TICK_S)
+
+    def _report(self) -> Report:
+        assert self._name_server is not None
+        with self._lock:
+            return self._accounts.report(
+                self._roster,
+                state=self._life.state.value,
+                reason=self._reason,
+                name_server=str(self._name_server.endpoint),
+                versions=_versions(),
+            )
+
+
+def _versions() -> dict[str, str]:
+    import parsl
+    import pvaccess
+
+    return {
+        "beamcast": beamcast.__version__,
+        "python": platform.python_version(),
+        "pvapy": str(pvaccess.__version__),
+        "parsl": str(parsl.__version__),
+    }

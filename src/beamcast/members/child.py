@@ -1,0 +1,59 @@
+"""Starting a member process: its command line, its log files, its end."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+TERMINATE_GRACE_S = 5.0
+
+
+def member_command(module: str, run_dir: Path, arguments: Sequence[str]) -> list[str]:
+    """The command that runs `beamcast.members.<module>` as a child of the caller."""
+    return [
+        sys.executable,
+        "-m",
+        f"beamcast.members.{module}",
+        "--run-dir",
+        str(run_dir),
+        "--parent",
+        str(os.getpid()),
+        *arguments,
+    ]
+
+
+def start_member(
+    module: str,
+    *,
+    run_dir: Path,
+    name: str,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[Any]:
+    """Start one member; its output goes to <run_dir>/logs/<name>.log, appended over restarts."""
+    logs = run_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    with (logs / f"{name.replace('/', '-')}.log").open("ab") as log:
+        return subprocess.Popen(
+            member_command(module, run_dir, arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            # Ctrl-C goes to the controller alone, which then ends its members in order.
+            start_new_session=True,
+        )
+
+
+def end_member(process: subprocess.Popen[Any]) -> int:
+    """End a member that did not end by itself: SIGTERM, then SIGKILL; returns its exit status."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(TERMINATE_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()

@@ -1,0 +1,55 @@
+"""How a process finds its run: the join file in the run directory and the names of the run's own channels."""
+
+from pathlib import Path
+
+import msgspec
+
+from beamcast.core.errors import UsageError
+from beamcast.pva.nameserver import Endpoint
+
+JOIN_FILE = "join.json"
+SECRET_FILE = "secret"
+
+
+class Join(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every member needs before it can ask for more. Holds no secret, only where it lies."""
+
+    run: str
+    prefix: str
+    name_server: str
+    first_port: int
+    last_port: int
+    node_interfaces: tuple[str, ...]
+    beamline_interfaces: tuple[str, ...]
+    cluster_interfaces: tuple[str, ...]
+    controller_silence_s: float
+
+    @property
+    def rpc_channel(self) -> str:
+        """The channel on which the controller answers."""
+        return f"{self.prefix}:rendezvous"
+
+    @property
+    def name_server_endpoint(self) -> Endpoint:
+        """Where the run's name server listens, as seen from the cluster."""
+        return Endpoint.parse(self.name_server)
+
+
+def write_join(run_dir: Path, join: Join) -> None:
+    """Write the join file so that a reader sees all of it or nothing."""
+    partial = run_dir / f"{JOIN_FILE}.partial"
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(join), indent=2))
+    partial.replace(run_dir / JOIN_FILE)
+
+
+def read_join(run_dir: Path) -> Join:
+    """Read the join file; UsageError where there is none or it is not of this version."""
+    path = run_dir / JOIN_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Join)
+    except FileNotFoundError as error:
+        raise UsageError(f"{run_dir} is not the directory of a run: it has no {JOIN_FILE}") from error
+    except msgspec.MsgspecError as error:
+        raise UsageError(
+            f"{path} can't be read: {error}", hint="was it written by another version?"
+        ) from error

@@ -1,0 +1,209 @@
+"""The life of one process in a run: it registers, its heartbeat reports and brings orders, and it never outlives
+the run for long.
+
+The heartbeat has its own thread, so a processor that blocks does not look like a dead rank; what it reports is
+taken from the frame loop without a lock (`beamcast.pools.tally`).
+"""
+
+import logging
+import os
+import platform
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import beamcast
+from beamcast.core.errors import BeamcastError, UsageError, WorldError
+from beamcast.members.join import SECRET_FILE, Join
+from beamcast.pva.messages import (
+    Counters,
+    Delta,
+    FailedFrame,
+    Heartbeat,
+    MemberId,
+    MemberState,
+    Orders,
+    Registration,
+    Unwelcome,
+    Versions,
+    Welcome,
+    Whereabouts,
+)
+from beamcast.pva.rpc import RpcCaller
+from beamcast.security.secret import Refused, RunSecret
+
+logger = logging.getLogger(__name__)
+
+RPC_TIMEOUT_S = 5.0
+REGISTER_TIMEOUT_S = 30.0
+# Until the run streams, orders follow each other and the user waits: ask often. An exchange costs 0.3 ms.
+SETUP_HEARTBEAT_S = 0.05
+
+# Exit statuses of a member, read by its keeper.
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_UNWELCOME = 4
+
+
+@dataclass(slots=True)
+class Report:
+    """What a member says about itself in one heartbeat."""
+
+    delta: Delta = field(default_factory=Delta)
+    counters: Counters = field(default_factory=Counters)
+    failed_frames: tuple[FailedFrame, ...] = ()
+    last_key: int | None = None
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+class Member:
+    """One process of a run. `collect` makes the report, `obey` takes the orders; both run on the heartbeat thread."""
+
+    def __init__(self, join: Join, run_dir: Path, identity: MemberId) -> None:
+        self.join = join
+        self.identity = identity
+        self.welcome: Welcome | None = None
+        self.serves: tuple[str, ...] = ()
+        self._state: MemberState = "registered"
+        self._caller = RpcCaller(
+            join.rpc_channel,
+            secret=RunSecret.read(run_dir / SECRET_FILE),
+            sender=f"{identity}#{identity.generation}@{socket.gethostname()}:{os.getpid()}",
+        )
+        self._collect: Callable[[], Report] = Report
+        self._obey: Callable[[Orders], None] = lambda orders: None
+        self._problem: tuple[str, str, Literal["", "usage", "world"]] = ("", "", "")
+        self._sequence = 0
+        self._last_answer = time.monotonic()
+        self._wake = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._lost = threading.Event()
+
+    def register(self, whereabouts: Whereabouts) -> Welcome:
+        """Join the run. UsageError when the controller does not want this process, WorldError when it is silent."""
+        import pvaccess
+
+        versions = Versions(
+            beamcast=beamcast.__version__, python=platform.python_version(), pvapy=str(pvaccess.__version__)
+        )
+        request = Registration(member=self.identity, whereabouts=whereabouts, versions=versions)
+        deadline = time.monotonic() + REGISTER_TIMEOUT_S
+        while True:
+            try:
+                answer = self._caller.call(request, timeout_s=RPC_TIMEOUT_S)
+                break
+            except WorldError:
+                if time.monotonic() > deadline:
+                    raise
+        if isinstance(answer, Unwelcome):
+            raise UsageError(f"the controller does not want {self.identity}: {answer.reason}")
+        assert isinstance(answer, Welcome)
+        self.welcome = answer
+        return answer
+
+    def live(self, *, collect: Callable[[], Report], obey: Callable[[Orders], None]) -> Self:
+        """Choose what is reported and who obeys; the heartbeat starts with the `with` block."""
+        self._collect = collect
+        self._obey = obey
+        return self
+
+    def __enter__(self) -> Self:
+        self._last_answer = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+            self.fail(error)
+        elif self._state not in ("failed", "finished"):
+            self._state = "finished"
+        self._ended = True
+        self._wake.set()
+        self._thread.join(timeout=3 * RPC_TIMEOUT_S)
+
+    @property
+    def state(self) -> MemberState:
+        """The state that the next heartbeat reports."""
+        return self._state
+
+    def now(self, state: MemberState) -> None:
+        """Enter a state and report it at once."""
+        if state != self._state and self._state not in ("failed", "finished"):
+            self._state = state
+            self._wake.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Report that this member can't go on, with the reason."""
+        kind: Literal["usage", "world"] = "usage" if isinstance(error, UsageError) else "world"
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        text = str(error) if isinstance(error, BeamcastError) else f"{type(error).__name__}: {error}"
+        self._problem = (text, notes, kind)
+        self._state = "failed"
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the controller has been silent for so long that this process has to end itself."""
+        return self._lost.is_set()
+
+    def _beat(self) -> None:
+        period = SETUP_HEARTBEAT_S
+        while True:
+            ended = self._ended
+            try:
+                orders = self._exchange()
+                period = orders.heartbeat_s
+                self._obey(orders)
+            except (WorldError, Refused) as trouble:
+                logger.warning("heartbeat: %s", trouble)
+                if time.monotonic() - self._last_answer > self.join.controller_silence_s:
+                    self._lost.set()
+                    self._obey(Orders(stop=True))
+                    return
+            if ended:
+                return
+            self._wake.wait(period)
+            self._wake.clear()
+
+    def _exchange(self) -> Orders:
+        report = self._collect()
+        self._sequence += 1
+        message, detail, kind = self._problem
+        heartbeat = Heartbeat(
+            member=self.identity,
+            state=self._state,
+            sequence=self._sequence,
+            delta=report.delta,
+            counters=report.counters,
+            failed_frames=report.failed_frames,
+            serves=self.serves,
+            problem=message,
+            problem_detail=detail,
+            problem_kind=kind,
+            last_key=report.last_key,
+            facts=report.facts,
+        )
+        answer = self._deliver(heartbeat)
+        self._last_answer = time.monotonic()
+        if isinstance(answer, Unwelcome):
+            logger.warning("no longer wanted: %s", answer.reason)
+            return Orders(stop=True)
+        assert isinstance(answer, Orders)
+        return answer
+
+    def _deliver(self, heartbeat: Heartbeat) -> object:
+        """The ids in a heartbeat exist only once: repeat the same one until it is answered or time is up."""
+        while True:
+            try:
+                return self._caller.call(heartbeat, timeout_s=RPC_TIMEOUT_S)
+            except WorldError as trouble:
+                if time.monotonic() - self._last_answer > self.join.controller_silence_s:
+                    raise
+                logger.warning("heartbeat %d: %s", heartbeat.sequence, trouble)

@@ -1,0 +1,120 @@
+"""The mirror member: re-serves the source towards the cluster, or the results towards the beamline, and witnesses
+which ids passed."""
+
+import time
+
+from beamcast.core.errors import WorldError
+from beamcast.core.keyset import encode_keys
+from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.setup import leave, member_parser, prepare, run_member
+from beamcast.pva.messages import Counters, Delta, MemberId, Orders
+from beamcast.pva.mirror import Mirror
+from beamcast.pva.witness import Witness
+
+
+class MirrorMember:
+    """One mirrored channel in a run: from `source` to `channel`."""
+
+    def __init__(
+        self, member: Member, mirror: Mirror, *, channel: str, source: str, id_fields: tuple[str, ...]
+    ) -> None:
+        self._member = member
+        self._mirror = mirror
+        self._channel = channel
+        self._source = source
+        self._id_fields = id_fields
+        self._is_results = member.identity.kind == "results"
+        self._at_source: Witness | None = None
+        self._at_mirror: Witness | None = None
+        self.stop = False
+
+    def run(self, *, queue: int, provider: str, appear_timeout_s: float) -> None:
+        """Serve until told to stop; WorldError when the source does not appear in time."""
+        self._mirror.serve(self._channel, source=self._source, queue=queue, provider=provider)
+        if not self._is_results:
+            self._at_source = Witness(self._source, id_fields=self._id_fields, provider=provider)
+        deadline = time.monotonic() + appear_timeout_s
+        while not self._mirror.serving(self._channel):
+            if self.stop:
+                return
+            if time.monotonic() > deadline:
+                raise WorldError(
+                    f"the source channel {self._source} did not appear within {appear_timeout_s:g} s",
+                    hint="is the detector's IOC running, and is this its exact channel name? Where no search "
+                    "reaches it, give `address` under [source]",
+                )
+            time.sleep(0.01)
+        self._member.serves = (self._channel,)
+        self._member.now("serving")
+        while not self.stop and not self._member.abandoned:
+            time.sleep(0.02)
+
+    def obey(self, orders: Orders) -> None:
+        """Take orders; runs on the heartbeat thread."""
+        # Our own channel is found through the run's name server, which learns of it from our heartbeat.
+        if orders.start and self._at_mirror is None:
+            self._at_mirror = Witness(self._channel, id_fields=self._id_fields)
+        if orders.stop:
+            self.stop = True
+
+    def collect(self) -> Report:
+        """The ids that passed since the last heartbeat."""
+        seen = self._at_source.take() if self._at_source else []
+        passed = self._at_mirror.take() if self._at_mirror else []
+        if self._at_mirror is not None and self._at_mirror.seen_anything:
+            self._member.now("ready")
+        delta = (
+            Delta(delivered=encode_keys(passed))
+            if self._is_results
+            else Delta(seen=encode_keys(seen), mirrored=encode_keys(passed))
+        )
+        counted = self._mirror.counters(self._channel) if self._member.serves else {}
+        counters = Counters(received=counted.get("nReceived", 0), server_overruns=counted.get("nOverruns", 0))
+        last = self._at_mirror.last_key if self._at_mirror else None
+        return Report(delta=delta, counters=counters, last_key=last)
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = member_parser(__doc__ or "")
+    parser.add_argument("--kind", choices=("mirror", "results"), required=True)
+    parser.add_argument("--channel", required=True)
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--provider", choices=("pva", "ca"), default="pva")
+    parser.add_argument("--id-field", action="append", required=True)
+    parser.add_argument("--queue", type=int, required=True)
+    parser.add_argument("--appear-timeout", type=float, required=True)
+    parser.add_argument("--search", action="store_true", help="find the source as the beamline's clients do")
+    arguments = parser.parse_args()
+    results = arguments.kind == "results"
+    ground = prepare(
+        arguments,
+        lambda join: join.beamline_interfaces if results else join.cluster_interfaces,
+        keep_client_environment=arguments.search,
+    )
+    identity = MemberId(kind=arguments.kind, generation=arguments.generation)
+
+    def body(member: Member) -> int:
+        with Mirror() as mirror:
+            ground.check_port()
+            member.register(ground.whereabouts())
+            one = MirrorMember(
+                member,
+                mirror,
+                channel=arguments.channel,
+                source=arguments.source,
+                id_fields=tuple(arguments.id_field),
+            )
+            with member.live(collect=one.collect, obey=one.obey):
+                one.run(
+                    queue=arguments.queue,
+                    provider=arguments.provider,
+                    appear_timeout_s=arguments.appear_timeout,
+                )
+        return EXIT_FAILED if member.abandoned else EXIT_DONE
+
+    leave(run_member(ground, identity, body))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""One rank of a pool: receives its share of the frames, runs the user's processor, publishes the output."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beamcast.core.errors import BeamcastError
+from beamcast.core.place import Place
+from beamcast.core.reorder import ReorderWindow
+from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
+from beamcast.pools.collector import CollectorLoop
+from beamcast.pools.consumer import ConsumerLoop
+from beamcast.pools.inputs import Inputs
+from beamcast.pools.output import Output
+from beamcast.pools.processor import Context, load_processor
+from beamcast.pools.rank_pvs import RankPvs
+from beamcast.pools.steering import Steering
+from beamcast.pools.tally import Tally
+from beamcast.pools.work import Work
+from beamcast.pva.messages import Counters, MemberId, Orders, RankDuty, Whereabouts
+
+logger = logging.getLogger(__name__)
+
+DRAINED_QUIET_S = 0.4
+OUTPUT_ID_FIELD = "uniqueId"
+
+
+class Rank:
+    """Ties the frame loop of one rank to the run: what it reports and how it obeys."""
+
+    def __init__(self, member: Member, duty: RankDuty, place: Place, server: Any) -> None:
+        self._member = member
+        self._duty = duty
+        self._place = place
+        self._server = server
+        self.steering = Steering()
+        self._tally = Tally()
+        pool, source = duty.pool, duty.source
+        from_source = pool.input == "source"
+        self._inputs = Inputs(
+            queue_length=pool.receiver_queue,
+            id_fields=(source.id_field,) if from_source else (OUTPUT_ID_FIELD, source.id_field),
+            epoch=duty.epoch,
+        )
+        self._processor = load_processor(pool.processor, pool.params, base=Path(duty.base))
+        declared = getattr(self._processor, "output", None)
+        self._output = Output(server, duty.output_channel, declared=declared)
+        self._work = Work(self._processor, self._output, self._tally)
+        self._loop = self._make_loop()
+        self._pvs = RankPvs(server, duty, self.steering, self._processor, self._reset)
+        self._began = time.monotonic()
+
+    def _make_loop(self) -> ConsumerLoop | CollectorLoop:
+        if self._duty.pool.role == "consumer":
+            return ConsumerLoop(self._inputs, self._work, self.steering)
+        pool = self._duty.pool
+        window: ReorderWindow[Any] = ReorderWindow(
+            capacity=pool.reorder_window, max_wait_s=float(pool.reorder_timeout)
+        )
+        self._window = window
+        return CollectorLoop(self._inputs, self._work, self.steering, window=window)
+
+    def run(self) -> None:
+        """From the first order to the last frame."""
+        self._start_processor()
+        try:
+            if self._connect():
+                self._member.now("ready")
+                self._loop.run()
+        finally:
+            self._inputs.close()
+            self._stop_processor()
+
+    def _connect(self) -> bool:
+        """Wait for the order to connect and for the probes. False when told to stop before."""
+        while self.steering.inputs is None:
+            if self.steering.stop:
+                return False
+            time.sleep(0.005)
+        self._inputs.follow(self.steering.inputs)
+        self.steering.inputs = None
+        timeout_s = float(self._duty.source.appear_timeout)
+        if not self._inputs.wait_for_probes(timeout_s=timeout_s, should_stop=lambda: self.steering.stop):
+            return False
+        if isinstance(self._loop, CollectorLoop):
+            self._loop.start_producers()
+        self._output.open(self._inputs.channels[0].probe)
+        self._member.serves = (
+            self._duty.output_channel,
+            self._duty.status_channel,
+            self._duty.control_channel,
+        )
+        return True
+
+    def _start_processor(self) -> None:
+        start = getattr(self._processor, "start", None)
+        if start is not None:
+            join = self._member.join
+            start(
+                Context(
+                    run=join.run, pool=self._duty.pool.name, place=self._place, base=Path(self._duty.base)
+                )
+            )
+
+    def _stop_processor(self) -> None:
+        stop = getattr(self._processor, "stop", None)
+        if stop is not None:
+            stop()
+
+    def _reset(self) -> None:
+        self._work.busy_s = 0.0
+        self._tally.duplicates = 0
+
+    def obey(self, orders: Orders) -> None:
+        """Take the controller's orders; runs on the heartbeat thread."""
+        if orders.connect is not None and orders.connect != self._last_inputs:
+            self._last_inputs = orders.connect
+            self.steering.inputs = orders.connect
+        self.steering.drain = orders.drain
+        if orders.stop:
+            self.steering.stop = True
+
+    _last_inputs: Any = None
+
+    def collect(self) -> Report:
+        """What has happened since the last heartbeat; runs on the heartbeat thread."""
+        counters = self._counters()
+        delta, failed_frames = self._tally.take()
+        if self._member.state in ("ready", "drained"):
+            quiet = self.steering.drain and not self._loop.queued and self._loop.quiet_for() > DRAINED_QUIET_S
+            self._member.now("drained" if quiet else "ready")
+        if self._member.serves:
+            self._pvs.update(counters)
+        return Report(delta=delta, counters=counters, failed_frames=failed_frames)
+
+    def _counters(self) -> Counters:
+        received = overruns = rejected = 0
+        for channel in self._inputs.channels:
+            got, overrun, refused = channel.counters()
+            received, overruns, rejected = received + got, overruns + overrun, rejected + refused
+        window: ReorderWindow[Any] | None = getattr(self, "_window", None)
+        probes = sum(channel.probe is not None for channel in self._inputs.channels)
+        return Counters(
+            received=received - probes,
+            published=self._output.published,
+            duplicates=self._tally.duplicates + (window.duplicates if window else 0),
+            late=window.late if window else 0,
+            bytes_received=(received - probes) * self._frame_bytes(),
+            queued=self._loop.queued,
+            server_overruns=overruns,
+            receiver_rejected=rejected,
+            busy_s=self._work.busy_s,
+        )
+
+    def _frame_bytes(self) -> int:
+        """Payload of one frame, taken from the probe: all frames of a stream have one size as a rule."""
+        channels = self._inputs.channels
+        probe = channels[0].probe if channels else None
+        if probe is None or not probe.hasField("value"):
+            return 0
+        value = probe["value"]
+        if isinstance(value, tuple) and value and isinstance(value[0], dict):
+            return sum(np.asarray(array).nbytes for array in value[0].values())
+        return int(np.asarray(value).nbytes) if isinstance(value, np.ndarray) else 0
+
+
+def _place(arguments: Any) -> Place:
+    import socket
+
+    return Place(
+        rank=arguments.rank,
+        size=arguments.size,
+        node=socket.gethostname(),
+        node_index=arguments.node_index,
+        nodes=arguments.nodes,
+        local_rank=arguments.local_rank,
+        local_size=arguments.local_size,
+    )
+
+
+def _whereabouts(ground: Ground, place: Place, placed_by: Any) -> Whereabouts:
+    own = ground.whereabouts()
+    return Whereabouts(
+        host=own.host,
+        pid=own.pid,
+        address=own.address,
+        port=own.port,
+        node=place.node,
+        node_index=place.node_index,
+        nodes=place.nodes,
+        local_rank=place.local_rank,
+        local_size=place.local_size,
+        size=place.size,
+        placed_by=placed_by,
+    )
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = member_parser(__doc__ or "")
+    parser.add_argument("--pool", required=True)
+    for number in ("rank", "size", "node-index", "nodes", "local-rank", "local-size"):
+        parser.add_argument(f"--{number}", type=int, required=True)
+    parser.add_argument("--placed-by", choices=("arguments", "mpi"), default="arguments")
+    arguments = parser.parse_args()
+    ground = prepare(arguments, lambda join: join.node_interfaces)
+    identity = MemberId(
+        kind="rank", pool=arguments.pool, rank=arguments.rank, generation=arguments.generation
+    )
+
+    def body(member: Member) -> int:
+        import pvaccess
+
+        server = pvaccess.PvaServer()
+        ground.check_port()
+        place = _place(arguments)
+        welcome = member.register(_whereabouts(ground, place, arguments.placed_by))
+        assert welcome.duty is not None
+        try:
+            rank = Rank(member, welcome.duty, place, server)
+        except BeamcastError:
+            with member:
+                raise
+        with member.live(collect=rank.collect, obey=rank.obey):
+            rank.run()
+        return EXIT_FAILED if member.abandoned else EXIT_DONE
+
+    leave(run_member(ground, identity, body))
+
+
+if __name__ == "__main__":
+    main()

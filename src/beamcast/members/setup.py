@@ -1,0 +1,112 @@
+"""The first steps of every member process: parent, signals, log, environment, server port."""
+
+import argparse
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from beamcast.core.errors import BeamcastError
+from beamcast.members.join import Join, read_join
+from beamcast.members.member import EXIT_FAILED, EXIT_UNWELCOME, Member
+from beamcast.members.parent import die_with_parent
+from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
+from beamcast.pva.interfaces import resolve_address
+from beamcast.pva.messages import MemberId, Whereabouts
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a member stands: its run and the address and port that are its own."""
+
+    run_dir: Path
+    join: Join
+    address: str
+    port: int
+
+    def whereabouts(self) -> Whereabouts:
+        """Host, process, address and port, for the registration."""
+        return Whereabouts(host=socket.gethostname(), pid=os.getpid(), address=self.address, port=self.port)
+
+    def check_port(self) -> None:
+        """WorldError when the server that was started did not get its port."""
+        check_bound([self.port])
+
+
+def member_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that every member has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--parent", type=int, help="end when this process ends")
+    parser.add_argument("--generation", type=int, default=0)
+    return parser
+
+
+def prepare(
+    arguments: argparse.Namespace,
+    interfaces: Callable[[Join], Sequence[str]],
+    *,
+    keep_client_environment: bool = False,
+) -> Ground:
+    """Settle everything that has to be settled before pvaccess is imported.
+
+    `keep_client_environment`: keep the EPICS search settings that this process was started with, next to the run's
+    name server; for a member that looks for the detector where the beamline's own clients find it.
+    """
+    if arguments.parent is not None:
+        die_with_parent(arguments.parent)
+    signal.signal(signal.SIGTERM, _terminate)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    join = read_join(arguments.run_dir)
+    address = resolve_address(interfaces(join))
+    spread = random.randrange(join.last_port - join.first_port + 1)
+    port = free_port(join.first_port, join.last_port, address, prefer=spread)
+    environment = server_environment(address=address, port=port, name_servers=[join.name_server])
+    if keep_client_environment:
+        environment |= _client_settings(environment)
+    apply_environment(environment)
+    return Ground(run_dir=arguments.run_dir, join=join, address=address, port=port)
+
+
+def _client_settings(ours: dict[str, str]) -> dict[str, str]:
+    """The user's own pvAccess client settings, with our name server added to theirs."""
+    theirs = {name: value for name, value in os.environ.items() if name.startswith("EPICS_PVA_")}
+    servers = f"{ours['EPICS_PVA_NAME_SERVERS']} {theirs.get('EPICS_PVA_NAME_SERVERS', '')}".strip()
+    searching = {"EPICS_PVA_AUTO_ADDR_LIST": "YES", "EPICS_PVA_BROADCAST_PORT": "5076"}
+    return {**searching, **theirs, "EPICS_PVA_NAME_SERVERS": servers}
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def run_member(ground: Ground, identity: MemberId, body: Callable[[Member], int]) -> int:
+    """Make the member, run `body`, and turn what it raises into an exit status and a report to the controller."""
+    member = Member(ground.join, ground.run_dir, identity)
+    try:
+        return body(member)
+    except BeamcastError as error:
+        print(f"{identity}: {error}", file=sys.stderr)
+        for note in getattr(error, "__notes__", ()):
+            print(note, file=sys.stderr)
+        return EXIT_UNWELCOME if member.welcome is None or member.state == "failed" else EXIT_FAILED
+    except Exception:  # noqa: BLE001 - the boundary of the process
+        traceback.print_exc()
+        return EXIT_FAILED
+
+
+def leave(status: int) -> None:
+    """End the process now. pvaccess keeps C++ threads whose teardown at interpreter exit may crash or hang."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(status)

@@ -1,0 +1,133 @@
+"""The report of a run: what `report.json` holds, what `status` answers, what the live view shows."""
+
+from pathlib import Path
+
+import msgspec
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the report's parts. The field names are the keys of `report.json`."""
+
+
+class Frames(Part, frozen=True, kw_only=True):
+    """Numbers of frames: source = collected + dropped + failed + lost. While the run lasts, `lost` are those on the
+    way."""
+
+    source: int = 0
+    received: int = 0
+    processed: int = 0
+    collected: int = 0
+    dropped: int = 0
+    failed: int = 0
+    lost: int = 0
+    duplicates: int = 0
+
+
+class MissingIds(Part, frozen=True, kw_only=True):
+    """Frames lost at one hop; `ids` as ranges."""
+
+    hop: str
+    pool: str | None
+    rank: int | None
+    count: int
+    ids: str
+
+
+class RankReport(Part, frozen=True, kw_only=True):
+    """One rank. `rate_hz`: frames processed per second of streaming."""
+
+    rank: int
+    host: str
+    pid: int
+    slot: int
+    state: str
+    generation: int
+    processed: int
+    dropped: int
+    failed: int
+    rate_hz: float
+    queued: int
+    server_overruns: int
+    receiver_rejected: int
+    deaths: tuple[str, ...] = ()
+
+
+class PoolReport(Part, frozen=True, kw_only=True):
+    """One pool."""
+
+    name: str
+    role: str
+    ranks: tuple[RankReport, ...]
+
+
+class Timing(Part, frozen=True, kw_only=True):
+    """Seconds; None for what did not happen."""
+
+    submit_to_ready: float | None = None
+    ready_to_first_result: float | None = None
+    streaming: float | None = None
+    drain: float | None = None
+
+
+class Throughput(Part, frozen=True, kw_only=True):
+    """Over the streaming time: results per second, and payload bytes that consumers of the source received."""
+
+    frames_per_s: float = 0.0
+    bytes_per_s: float = 0.0
+
+
+class FailedFrameReport(Part, frozen=True, kw_only=True):
+    """A frame on which the processor raised; its traceback is in the run directory."""
+
+    pool: str
+    rank: int
+    id: str
+    error: str
+    traceback_file: str
+
+
+class SourceReport(Part, frozen=True, kw_only=True):
+    """What the simulator reached; empty for a real source."""
+
+    rate_hz: float | None = None
+    jitter_p50_s: float | None = None
+    jitter_p99_s: float | None = None
+    jitter_max_s: float | None = None
+
+
+class Report(Part, frozen=True, kw_only=True):
+    """The whole report."""
+
+    run: str
+    state: str
+    reason: str
+    workflow: str
+    site: str
+    delivery: str
+    result_channels: tuple[str, ...]
+    name_server: str
+    frames: Frames
+    missing: tuple[MissingIds, ...]
+    failed_frames: tuple[FailedFrameReport, ...]
+    pools: tuple[PoolReport, ...]
+    source: SourceReport
+    timing_s: Timing
+    throughput: Throughput
+    versions: dict[str, str]
+
+
+def encode_report(report: Report) -> bytes:
+    """The report as JSON."""
+    return msgspec.json.encode(report)
+
+
+def decode_report(data: bytes) -> Report:
+    """The report from JSON; msgspec.DecodeError (a ValueError) when it is none."""
+    return msgspec.json.decode(data, type=Report)
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write `report.json` so that a reader sees all of it or nothing."""
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.format(encode_report(report), indent=2) + b"\n")
+    partial.replace(path)

@@ -1,0 +1,98 @@
+"""The frame loop of a collector rank: gather the outputs of many ranks, put them in order of their ids, publish.
+
+What waits for a missing id is bounded by the reorder window, in frames and in time; a frame that comes later than
+that is handed out late, never thrown away.
+"""
+
+import time
+from typing import Any
+
+from beamcast.core.ids import FrameKey
+from beamcast.core.reorder import ReorderWindow
+from beamcast.pools.consumer import BURST_FRAMES, NAP_S
+from beamcast.pools.inputs import Inputs, MonitoredChannel
+from beamcast.pools.steering import Steering
+from beamcast.pools.work import Work
+
+# While draining, producers that have been silent for this long have nothing more to say.
+DRAIN_QUIET_S = 0.3
+
+
+class CollectorLoop:
+    """Runs on the rank's main thread until told to stop."""
+
+    def __init__(self, inputs: Inputs, work: Work, steering: Steering, *, window: ReorderWindow[Any]) -> None:
+        self._inputs = inputs
+        self._work = work
+        self._steering = steering
+        self._window = window
+        self._producers: set[int] = set()
+        self.last_frame_at = time.monotonic()
+
+    def run(self) -> None:
+        """Gather, order and publish until `steering.stop`; what is still held back then is published first."""
+        steering = self._steering
+        while not steering.stop:
+            steering.run_commands()
+            if steering.inputs is not None:
+                self._follow()
+            idle = self._sweep()
+            self._publish(self._window.ready(time.monotonic()))
+            if steering.drain and self.quiet_for() > DRAIN_QUIET_S:
+                self._publish(self._window.flush())
+            if idle:
+                self._inputs.probed()
+                time.sleep(NAP_S)
+        self._publish(self._window.flush())
+
+    def start_producers(self) -> None:
+        """Tell the reorder window who delivers."""
+        now = {channel.spec.producer for channel in self._inputs.channels}
+        for producer in now - self._producers:
+            self._window.add_producer(producer)
+        for producer in self._producers - now:
+            self._window.retire_producer(producer)
+        self._producers = now
+
+    def _follow(self) -> None:
+        wanted = self._steering.inputs
+        self._steering.inputs = None
+        if wanted is not None:
+            self._sweep()  # what has come from those that leave
+            self._inputs.follow(wanted)
+            self.start_producers()
+
+    def _sweep(self) -> bool:
+        idle = True
+        push = self._window.push
+        for channel in self._inputs.channels:
+            if channel.probe is None:
+                continue
+            waiting = min(len(channel.queue), BURST_FRAMES)
+            if waiting:
+                idle = False
+                self.last_frame_at = now = time.monotonic()
+                for _ in range(waiting):
+                    self._one(channel, channel.queue.get(0), push, now)
+        return idle
+
+    def _one(self, channel: MonitoredChannel, pv: Any, push: Any, now: float) -> None:
+        frame_id = pv[channel.id_field]
+        if frame_id == channel.tracker.last:
+            self._work.tally.duplicates += 1
+            return
+        push(channel.spec.producer, channel.observe(frame_id), pv, now)
+
+    def _publish(self, ordered: list[tuple[int, Any]]) -> None:
+        do = self._work.do
+        for key, pv in ordered:
+            do(pv, FrameKey(key))
+
+    @property
+    def queued(self) -> int:
+        """Frames that wait for their turn or for an id before them."""
+        return self._inputs.queued + self._window.held
+
+    def quiet_for(self) -> float:
+        """Seconds since the last frame came in, 0 while any waits in a receiver queue."""
+        return 0.0 if self._inputs.queued else time.monotonic() - self.last_frame_at

@@ -1,0 +1,205 @@
+"""What the members of a run and its controller say to each other.
+
+A member is any process of a run: mirror, simulator, result server or rank. It speaks first and always: a
+registration, then heartbeats. Commands travel in the answers, so no member needs to accept a connection for them.
+Ids travel as serialised Roaring bitmaps (`beamcast.core.ledger.encode_keys`), a few bytes for a million frames.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from beamcast.config.units import dec_hook, enc_hook
+from beamcast.config.workflow import Pool, Source
+
+PROTOCOL_VERSION = 1
+
+MemberKind = Literal["mirror", "simulator", "results", "rank"]
+MemberState = Literal["registered", "serving", "ready", "running", "drained", "finished", "failed"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of every message."""
+
+
+class MemberId(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Names one life of one process."""
+
+    kind: MemberKind
+    pool: str = ""
+    rank: int = 0
+    generation: int = 0
+
+    def __str__(self) -> str:
+        """The name of the member over all its lives, such as "stats/3" or "mirror"."""
+        return f"{self.pool}/{self.rank}" if self.kind == "rank" else self.kind
+
+
+class Whereabouts(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a member runs, as it found out itself."""
+
+    host: str
+    pid: int
+    address: str
+    port: int
+    node: str = ""
+    node_index: int = 0
+    nodes: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    size: int = 1
+    placed_by: Literal["arguments", "mpi"] = "arguments"
+
+
+class Versions(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """What must fit together on both sides."""
+
+    beamcast: str
+    python: str
+    pvapy: str
+    protocol: int = PROTOCOL_VERSION
+
+
+class Registration(Message, frozen=True, kw_only=True, omit_defaults=True, tag="register"):
+    """The first message of a member."""
+
+    member: MemberId
+    whereabouts: Whereabouts
+    versions: Versions
+
+
+class Input(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """One channel to monitor: its name, the pvRequest, and which producer's generation it is."""
+
+    channel: str
+    request: str
+    producer: int = 0
+    generation: int = 0
+
+
+class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """What a rank has to do. `slot` is its turn among the sets of its pool."""
+
+    rank: int
+    pool: Pool
+    source: Source
+    base: str
+    slot: int
+    output_channel: str
+    status_channel: str
+    control_channel: str
+    epoch: int = 0
+
+
+class Welcome(Message, frozen=True, kw_only=True, omit_defaults=True, tag="welcome"):
+    """The answer to a registration that was accepted."""
+
+    heartbeat_s: float
+    duty: RankDuty | None = None
+
+
+class Unwelcome(Message, frozen=True, kw_only=True, omit_defaults=True, tag="unwelcome"):
+    """The answer to a registration that was not: the member ends itself, saying why."""
+
+    reason: str
+
+
+class FailedFrame(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A frame on which the processor raised."""
+
+    key: int
+    traceback: str
+
+
+class Counters(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Numbers of one member since its start. Frames unless the name says otherwise."""
+
+    received: int = 0
+    processed: int = 0
+    dropped: int = 0
+    failed: int = 0
+    duplicates: int = 0
+    late: int = 0
+    published: int = 0
+    bytes_received: int = 0
+    queued: int = 0
+    server_overruns: int = 0
+    receiver_rejected: int = 0
+    busy_s: float = 0.0
+
+
+class Delta(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Which ids reached which hop since the last heartbeat; each a serialised 64-bit Roaring bitmap."""
+
+    seen: bytes = b""
+    mirrored: bytes = b""
+    received: bytes = b""
+    processed: bytes = b""
+    dropped: bytes = b""
+    failed: bytes = b""
+    delivered: bytes = b""
+
+
+class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="heartbeat"):
+    """I live, this is my state, and these frames went through my hands."""
+
+    member: MemberId
+    state: MemberState
+    sequence: int
+    delta: Delta = Delta()
+    counters: Counters = Counters()
+    failed_frames: tuple[FailedFrame, ...] = ()
+    serves: tuple[str, ...] = ()
+    problem: str = ""
+    problem_detail: str = ""
+    problem_kind: Literal["", "usage", "world"] = ""
+    last_key: int | None = None
+    facts: dict[str, float] = {}
+
+
+class Orders(Message, frozen=True, kw_only=True, omit_defaults=True, tag="orders"):
+    """The answer to a heartbeat: what to do next. Each order may come again and is then without effect."""
+
+    connect: tuple[Input, ...] | None = None
+    start: bool = False
+    drain: bool = False
+    stop: bool = False
+    heartbeat_s: float = 1.0
+    configure: dict[str, object] | None = None
+
+
+class Question(Message, frozen=True, kw_only=True, omit_defaults=True, tag="question"):
+    """From the commands `status` and `stop`: not from a member, but sealed with the run's secret all the same."""
+
+    what: Literal["status", "stop"]
+
+
+class Reply(Message, frozen=True, kw_only=True, omit_defaults=True, tag="reply"):
+    """The run's report so far, as JSON."""
+
+    report: bytes
+
+
+Request = Registration | Heartbeat | Question
+Answer = Welcome | Unwelcome | Orders | Reply
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
+_request_decoder = msgspec.msgpack.Decoder(Request, dec_hook=dec_hook)
+_answer_decoder = msgspec.msgpack.Decoder(Answer, dec_hook=dec_hook)
+
+
+def encode(message: Message) -> bytes:
+    """A message as MessagePack."""
+    return _encoder.encode(message)
+
+
+def decode_request(body: bytes) -> Request:
+    """A member's message; msgspec.DecodeError (a ValueError) when it is not one."""
+    request: Request = _request_decoder.decode(body)
+    return request
+
+
+def decode_answer(body: bytes) -> Answer:
+    """The controller's message; msgspec.DecodeError (a ValueError) when it is not one."""
+    answer: Answer = _answer_decoder.decode(body)
+    return answer

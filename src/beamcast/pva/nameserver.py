@@ -1,0 +1,234 @@
+"""The run's directory: a pvAccess name server that knows where every channel of the run is served.
+
+A pvAccess client reads its list of name servers once, when its first channel is made. Ranks come and go, on hosts
+and ports that nobody knows beforehand, so every process of a run is given exactly one name server: this one. It
+answers the TCP search of the pvAccess protocol (connection validation, echo and search, nothing else) with the
+address at which the channel's server really listens. A restarted rank is found at its new port, a late rank is found
+at all, and no UDP search is needed anywhere.
+
+Source: the pvAccess protocol specification, sections "Connection validation", "Search request" and "Search
+response"; the client accepts an address in the response that differs from the sender's.
+"""
+
+import asyncio
+import os
+import struct
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Self
+
+from beamcast.core.errors import WorldError
+
+MAGIC = 0xCA
+VERSION = 2
+FROM_SERVER = 0x40
+CONTROL = 0x01
+BIG_ENDIAN = 0x80
+SEGMENTED = 0x30
+
+BEACON_GUID_BYTES = 12
+SET_BYTE_ORDER = 2
+CONNECTION_VALIDATION = 1
+ECHO = 2
+SEARCH = 3
+SEARCH_RESPONSE = 4
+CONNECTION_VALIDATED = 9
+
+# A search message holds at most a few hundred names; a client that claims more is not a pvAccess client.
+MAX_MESSAGE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a pvAccess server listens: a numeric IP address and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "host:port"; raises ValueError when there is no port."""
+        host, _, port = text.rpartition(":")
+        if not host:
+            raise ValueError(f"{text!r} is not host:port")
+        return cls(host, int(port))
+
+
+def _message(command: int, payload: bytes, *, flags: int = FROM_SERVER) -> bytes:
+    return struct.pack("<BBBBI", MAGIC, VERSION, flags, command, len(payload)) + payload
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode()
+    return struct.pack("<B", len(raw)) + raw  # the strings we send are shorter than 254 bytes
+
+
+class _Reader:
+    """A cursor over one message's payload in the sender's byte order; struct.error when it is too short."""
+
+    def __init__(self, payload: bytes, order: str) -> None:
+        self._payload = payload
+        self._order = order
+        self._at = 0
+
+    def take(self, form: str) -> tuple[int, ...]:
+        values = struct.unpack_from(self._order + form, self._payload, self._at)
+        self._at += struct.calcsize(self._order + form)
+        return values
+
+    def size(self) -> int:
+        (short,) = self.take("B")
+        return self.take("i")[0] if short == 254 else short
+
+    def string(self) -> str:
+        length = self.size()
+        raw = self._payload[self._at : self._at + length]
+        if length < 0 or len(raw) != length:
+            raise struct.error("a string runs past the end of its message")
+        self._at += length
+        return raw.decode(errors="replace")
+
+
+def parse_search(payload: bytes, order: str) -> tuple[int, bool, list[tuple[int, str]]]:
+    """Sequence number, whether an answer is asked for in any case, and (channel id, name) pairs of a search."""
+    reader = _Reader(payload, order)
+    sequence, flags = reader.take("iB")
+    reader.take("3x16sH")
+    for _ in range(reader.size()):
+        reader.string()
+    (count,) = reader.take("H")
+    return sequence, bool(flags & 1), [(reader.take("i")[0], reader.string()) for _ in range(count)]
+
+
+def search_response(guid: bytes, sequence: int, endpoint: Endpoint | None, channel_ids: list[int]) -> bytes:
+    """The message that says where the channels are served; without an endpoint: that they are not known here."""
+    host = ip_address(endpoint.host if endpoint else "0.0.0.0")
+    packed = host.packed if host.version == 6 else b"\0" * 10 + b"\xff\xff" + host.packed
+    head = guid + struct.pack("<i", sequence) + packed + struct.pack("<H", endpoint.port if endpoint else 0)
+    body = _string("tcp") + struct.pack("<BH", bool(endpoint), len(channel_ids))
+    return _message(SEARCH_RESPONSE, head + body + struct.pack(f"<{len(channel_ids)}i", *channel_ids))
+
+
+class NameServer:
+    """Answers pvAccess TCP searches for the channels it was told about. Thread-safe; use as a context manager."""
+
+    def __init__(self, *, host: str, port: int) -> None:
+        self._bind = Endpoint(host, port)
+        self._channels: dict[str, Endpoint] = {}
+        self._guid = os.urandom(BEACON_GUID_BYTES)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="name-server", daemon=True)
+        self._started = threading.Event()
+        self._failure: OSError | None = None
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens."""
+        return self._bind
+
+    def serve_at(self, channels: Mapping[str, Endpoint]) -> None:
+        """Say where channels are served from now on; an older entry of the same name is replaced."""
+        self._channels = {**self._channels, **channels}
+
+    def forget(self, channels: list[str]) -> None:
+        """These channels are not served any more."""
+        self._channels = {name: where for name, where in self._channels.items() if name not in channels}
+
+    def where(self, channel: str) -> Endpoint | None:
+        """The endpoint of a channel, None when it is not known."""
+        return self._channels.get(channel)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            raise WorldError(
+                f"port {self._bind.port} on {self._bind.host} is not free: {self._failure.strerror}",
+                hint="give another port range in the site file under [network.ports]",
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._server = self._loop.run_until_complete(
+                asyncio.start_server(self._talk, self._bind.host, self._bind.port)
+            )
+        except OSError as failure:
+            self._failure = failure
+            self._started.set()
+            self._loop.close()
+            return
+        self._started.set()
+        self._loop.run_forever()
+        self._server.close()
+        for task in self._connections:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*self._connections, return_exceptions=True))
+        self._loop.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            writer.write(_message(SET_BYTE_ORDER, b"", flags=FROM_SERVER | CONTROL))
+            authentication = struct.pack("<iHB", 0x10000, 0x7FFF, 1) + _string("anonymous")
+            writer.write(_message(CONNECTION_VALIDATION, authentication))
+            while True:
+                await self._answer(reader, writer)
+        except (OSError, EOFError, struct.error, ValueError):
+            pass  # the client went away or does not speak pvAccess: nothing of ours is lost with it
+        except asyncio.CancelledError:
+            pass  # the server is closing
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        header = await reader.readexactly(8)
+        magic, _, flags, command = header[:4]
+        order = ">" if flags & BIG_ENDIAN else "<"
+        (size,) = struct.unpack(order + "I", header[4:])
+        if magic != MAGIC or flags & SEGMENTED:
+            raise ValueError("not a message that a pvAccess client sends to a name server")
+        if flags & CONTROL:
+            return  # control messages carry data in the size field and no payload
+        if size > MAX_MESSAGE_BYTES:
+            raise ValueError("message too long")
+        payload = await reader.readexactly(size)
+        if command == CONNECTION_VALIDATION:
+            writer.write(_message(CONNECTION_VALIDATED, b"\xff"))
+        elif command == ECHO:
+            writer.write(_message(ECHO, payload))
+        elif command == SEARCH:
+            self._search(payload, order, writer)
+        await writer.drain()
+
+    def _search(self, payload: bytes, order: str, writer: asyncio.StreamWriter) -> None:
+        sequence, must_reply, wanted = parse_search(payload, order)
+        found: dict[Endpoint, list[int]] = {}
+        for channel_id, name in wanted:
+            endpoint = self._channels.get(name)
+            if endpoint is not None:
+                found.setdefault(endpoint, []).append(channel_id)
+        for endpoint, channel_ids in found.items():
+            writer.write(search_response(self._guid, sequence, endpoint, channel_ids))
+        if must_reply and not found:
+            writer.write(
+                search_response(self._guid, sequence, None, [channel_id for channel_id, _ in wanted])
+            )

@@ -1,0 +1,62 @@
+"""A witness: a monitor of the id field alone, which says what a channel has sent without touching the payload.
+
+The server copies one integer for each update, so a witness keeps up where a monitor of the whole frame would not,
+and costs the sender little. Loss is told by comparing ids, never by counters.
+"""
+
+from typing import Any
+
+from beamcast.core.errors import DataError
+from beamcast.core.ids import Epoch, EpochTracker
+
+# Half a second of ids at 26 kHz may wait between two heartbeats, in the server and here.
+QUEUE_LENGTH = 20000
+
+
+class Witness:
+    """Collects the ids of one channel. `take` is called by one thread, a few times a second."""
+
+    def __init__(self, channel: str, *, id_fields: tuple[str, ...], provider: str = "pva") -> None:
+        import pvaccess
+
+        self._name = channel
+        self._id_fields = id_fields
+        self._id_field: str | None = None
+        self._tracker = EpochTracker(Epoch(0))
+        self._queue = pvaccess.PvObjectQueue(QUEUE_LENGTH)
+        self._channel = pvaccess.Channel(channel, pvaccess.CA if provider == "ca" else pvaccess.PVA)
+        fields = id_fields[0] if len(id_fields) == 1 else ""
+        self._request = f"record[queueSize={QUEUE_LENGTH}]field({fields})"
+        self._channel.qMonitor(self._queue, self._request)
+        self.last_key: int | None = None
+
+    @property
+    def seen_anything(self) -> bool:
+        """Whether any update has come: the channel exists and sends."""
+        return self.last_key is not None
+
+    def take(self) -> list[int]:
+        """Keys of the updates since the last call; DataError when the channel has none of the id fields."""
+        keys: list[int] = []
+        for _ in range(len(self._queue)):
+            pv = self._queue.get(0)
+            if self._id_field is None:
+                self._id_field = self._find_field(pv)
+            keys.append(self._tracker.observe(pv[self._id_field]))
+        if keys:
+            self.last_key = keys[-1]
+        return keys
+
+    def _find_field(self, pv: Any) -> str:
+        for name in self._id_fields:
+            if pv.hasField(name):
+                return name
+        raise DataError(
+            f"channel {self._name} has no id field {self._id_fields[0]!r}; its fields are: "
+            f"{', '.join(sorted(pv.keys()))}",
+            hint="set id_field under [source] to the field that numbers the frames",
+        )
+
+    def close(self) -> None:
+        """Stop the monitor."""
+        self._channel.stopMonitor()

@@ -1,0 +1,143 @@
+"""Keys, epochs and ranges."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroaring import BitMap64
+
+from beamcast.core.ids import (
+    ID_MASK,
+    MAX_EPOCH,
+    Epoch,
+    EpochTracker,
+    FrameId,
+    FrameKey,
+    format_ranges,
+    frame_key,
+    parse_ranges,
+    split_key,
+)
+
+epochs = st.integers(0, MAX_EPOCH)
+ids = st.integers(0, ID_MASK)
+borders = st.sampled_from([0, 1, ID_MASK - 1, ID_MASK])
+keys = st.builds(
+    lambda epoch, frame_id: frame_key(Epoch(epoch), FrameId(frame_id)),
+    st.sampled_from([0, 1, 2, MAX_EPOCH]),
+    borders | st.integers(0, 40),
+)
+
+
+@given(epochs, ids)
+def test_key_splits_into_what_it_was_made_of(epoch: int, frame_id: int) -> None:
+    key = frame_key(Epoch(epoch), FrameId(frame_id))
+    assert split_key(key) == (epoch, frame_id)
+    assert 0 <= key < 2**64
+
+
+@pytest.mark.parametrize("epoch", [-1, MAX_EPOCH + 1])
+def test_epoch_outside_16_bits_is_refused(epoch: int) -> None:
+    with pytest.raises(ValueError, match="epoch"):
+        frame_key(Epoch(epoch), FrameId(1))
+
+
+@given(st.lists(st.integers(-(2**50), 2**50), max_size=50))
+def test_tracker_keys_never_decrease_and_keep_the_id(values: list[int]) -> None:
+    tracker = EpochTracker()
+    seen = [tracker.observe(FrameId(value)) for value in values]
+    assert seen == sorted(seen)
+    assert [split_key(key)[1] for key in seen] == [value & ID_MASK for value in values]
+
+
+@given(st.lists(st.lists(st.integers(0, 1000), min_size=1, unique=True).map(sorted), min_size=1, max_size=6))
+def test_tracker_begins_an_epoch_only_where_ids_go_back(lives: list[list[int]]) -> None:
+    tracker = EpochTracker()
+    expected = 0
+    last = -1
+    for life in lives:
+        expected += life[0] < last
+        for frame_id in life:
+            assert split_key(tracker.observe(FrameId(frame_id))) == (expected, frame_id)
+        last = life[-1]
+    assert (tracker.epoch, tracker.last) == (expected, last)
+
+
+def test_tracker_gives_a_repeated_id_the_same_key() -> None:
+    tracker = EpochTracker(Epoch(3))
+    assert tracker.last is None
+    assert tracker.observe(FrameId(7)) == tracker.observe(FrameId(7)) == (3 << 48) + 7
+
+
+def test_tracker_follows_an_int32_that_wraps() -> None:
+    tracker = EpochTracker()
+    seen = [tracker.observe(FrameId(value)) for value in (2**31 - 2, 2**31 - 1, -(2**31), -1, 0, 1)]
+    assert seen == sorted(set(seen))
+    assert tracker.epoch == 1
+
+
+def test_tracker_refuses_more_epochs_than_fit() -> None:
+    tracker = EpochTracker(Epoch(MAX_EPOCH))
+    tracker.observe(FrameId(5))
+    with pytest.raises(ValueError, match="epoch"):
+        tracker.observe(FrameId(4))
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([], ""),
+        ([0], "0"),
+        ([1, 2, 3, 4, 5, 9], "1-5,9"),
+        ([9, (1 << 48) + 1, (1 << 48) + 2], "9,e1:1-2"),
+        ([ID_MASK, ID_MASK + 1], f"{ID_MASK},e1:0"),
+        ([0, 2**64 - 2, 2**64 - 1], f"0,e{MAX_EPOCH}:{ID_MASK - 1}-{ID_MASK}"),
+    ],
+)
+def test_ranges_as_text(values: list[int], text: str) -> None:
+    assert format_ranges(values) == text
+    assert parse_ranges(text) == BitMap64(values)
+
+
+@given(st.sets(keys | ids.map(lambda value: FrameKey(value))))
+def test_ranges_round_trip(values: set[int]) -> None:
+    assert set(parse_ranges(format_ranges(values))) == values
+
+
+@given(st.sets(st.integers(0, 60)), st.integers(0, 10))
+def test_ranges_beyond_the_limit_are_counted(values: set[int], limit: int) -> None:
+    whole = format_ranges(values).split(",") if values else []
+    text = format_ranges(values, max_ranges=limit)
+    if len(whole) <= limit:
+        assert text == ",".join(whole)
+    else:
+        assert text == ",".join([*whole[:limit], f"… (+{len(whole) - limit} ranges)"])
+
+
+def test_a_hundred_million_ids_in_one_run_need_no_loop() -> None:
+    many = BitMap64()
+    many.add_range(1, 100_000_001)
+    many.discard(50_000_000)
+    assert format_ranges(many) == "1-49999999,50000001-100000000"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "1-",
+        "-1",
+        "5-1",
+        "1,,2",
+        "e:1",
+        "1:2",
+        "e1:",
+        "e70000:1",
+        "1,… (+3 ranges)",
+        "0-9999999999",
+        "²",
+        "1" * 30,
+    ],
+)
+def test_what_is_no_range_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_ranges(text)
