@@ -54,12 +54,17 @@ def pvapy_consumer(case: Case, source_port: int, own_port: int, folder: Path) ->
     return Launch(command, _environment(folder, source_port, own_port))
 
 
-def beamcast_consumer(case: Case, source_port: int, own_port: int, folder: Path) -> Launch | None:
-    """`beamcast consumer` with a pass-through and an output channel; None until the command exists."""
-    return None
+def beamcast_consumer(case: Case, source_port: int, own_port: int, folder: Path) -> Launch:
+    """`beamcast consumer` with a pass-through and an output channel."""
+    command = [sys.executable, "-m", "beamcast", "consumer", "--input", CHANNEL]
+    command += ["--output", "bench:beamcast:output", "--name-server", f"127.0.0.1:{source_port}"]
+    command += ["--interface", "127.0.0.1", "--port", str(own_port)]
+    command += ["--server-queue", str(case.queue), "--receiver-queue", str(case.queue)]
+    command += ["--processor", f"{HERE / 'recorder.py'}:RecordingProcessor"]
+    return Launch(command, _environment(folder, source_port, own_port))
 
 
-SUBJECTS: dict[str, Callable[[Case, int, int, Path], Launch | None]] = {
+SUBJECTS: dict[str, Callable[[Case, int, int, Path], Launch]] = {
     "bare": bare,
     "pvapy-hpc-consumer": pvapy_consumer,
     "beamcast": beamcast_consumer,

@@ -67,8 +67,7 @@ def run_case(case: Case, rounds: int) -> list[dict[str, Any]]:
     with source_process(case) as (source, port):
         for _ in range(rounds):
             for name in SUBJECTS:
-                if (sample := measure(case, name, source, port)) is not None:
-                    samples.setdefault(name, []).append(sample)
+                samples.setdefault(name, []).append(measure(case, name, source, port))
     return [summarise(case, name, taken, samples["bare"]) for name, taken in samples.items()]
 
 
@@ -99,15 +98,11 @@ def limited_by(taken: list[dict[str, float]]) -> str:
     return "receiver" if lost_part > 0.01 else "source"
 
 
-def measure(
-    case: Case, name: str, source: "subprocess.Popen[str]", source_port: int
-) -> dict[str, float] | None:
-    """One burst into one fresh receiver; None if this subject does not exist yet."""
+def measure(case: Case, name: str, source: "subprocess.Popen[str]", source_port: int) -> dict[str, float]:
+    """One burst into one fresh receiver."""
     with tempfile.TemporaryDirectory(prefix="beamcast-bench-") as text:
         folder = Path(text)
         launch = SUBJECTS[name](case, source_port, free_port(42000, 42999, "127.0.0.1"), folder)
-        if launch is None:
-            return None
         with (folder / "log").open("w") as log:
             receiver = subprocess.Popen(
                 launch.command, env=launch.environment, stdin=subprocess.PIPE, stdout=log, stderr=log

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from beamcast.config.units import Hertz, Seconds
+from beamcast.config.units import Bytes, Hertz, Seconds
 
 # The end is "nothing follows" and not "$", which lets a line end through; JSON schema reads both alike.
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,39}(?![\s\S])"
@@ -80,6 +80,22 @@ class Mirror(Struct, frozen=True, kw_only=True):
     queue: Annotated[Count, Meta(description="frames that the source's server may queue for the mirror")] = (
         1000
     )
+    replay: Annotated[
+        Bytes, Meta(description="at-least-once: memory for frames whose result is not final, for each pool")
+    ] = Bytes(1 << 30)
+    overflow: Annotated[
+        Literal["drop", "spill"],
+        Meta(description="when that memory is full: lose the newest frames by name, or write them to disk"),
+    ] = "drop"
+    spill: Annotated[Bytes, Meta(description="disk space for spilled frames, for each pool")] = Bytes(8 << 30)
+    retire_timeout: Annotated[
+        Seconds,
+        Meta(description="at-least-once: a processed frame whose result is not final by then is sent again"),
+    ] = Seconds(10.0)
+    spill_folder: Annotated[
+        str | None,
+        Meta(description="folder on a local disk for spilled frames; absent: in the run directory"),
+    ] = None
 
 
 class Restart(Struct, frozen=True, kw_only=True):
@@ -117,10 +133,22 @@ class Pool(Struct, frozen=True, kw_only=True):
         Meta(description="consumer: processes frames; collector: gathers and orders"),
     ]
     input: Annotated[str, Meta(description="'source' or the name of another pool")]
+    input_branch: Annotated[
+        int,
+        Meta(
+            ge=0, description="which output of the input pool, where its processor has several; 0: the first"
+        ),
+    ] = 0
     ranks: Annotated[Count, Meta(description="how many processes")] = 1
     processor: Annotated[
         str, Meta(description="'file.py:Class' (beside the workflow file) or 'package.module:Class'")
     ] = "beamcast.processors.passthrough:PassThrough"
+    output_id_field: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="field that numbers the frames of the output; absent: uniqueId, or that of the source"
+        ),
+    ] = None
     params: Annotated[dict[str, object], Meta(description="keyword arguments of the processor")] = (
         msgspec.field(default_factory=dict)
     )
@@ -130,6 +158,16 @@ class Pool(Struct, frozen=True, kw_only=True):
     server_queue: Annotated[
         Count, Meta(description="frames that the sending server may queue for one rank")
     ] = 1000
+    window: Annotated[
+        Count,
+        Meta(description="at-least-once: frames that a rank may hold before it has to report some done"),
+    ] = 64
+    max_attempts: Annotated[
+        int,
+        Meta(
+            ge=2, description="at-least-once: ranks that may fail on a frame, or die with it, before it fails"
+        ),
+    ] = 3
     receiver_queue: Annotated[
         Count, Meta(description="frames that a rank may hold before it processes them")
     ] = 1000

@@ -102,6 +102,11 @@ class WorldError(BeamcastError):
         self.retry_may_help = retry_may_help
 
 
+class Terminated(SystemExit):
+    """The order to end this process, from a signal. A type of its own, so that a processor which calls `sys.exit`
+    is not taken for it."""
+
+
 def _sentence(message: str, where: str | None, hint: str | None) -> str:
     text = message if where is None else f"{where}: {message}"
     if hint is None:

@@ -163,3 +163,30 @@ def _checked_run(part: str, epoch: int, first: int, last: int) -> tuple[int, int
     if last - first >= MAX_RANGE:
         raise ValueError(f"{part!r}: a range holds at most {MAX_RANGE} ids")
     return frame_key(Epoch(epoch), FrameId(first)), frame_key(Epoch(epoch), FrameId(last))
+
+
+class FixedEpoch:
+    """Frame keys in an epoch that someone else decides, for ids that may come again or out of order.
+
+    The dispatcher sends a frame a second time when a rank has died with it, so a lower id does not begin a new epoch
+    there. Same use as `EpochTracker`.
+    """
+
+    __slots__ = ("_base", "last")
+
+    def __init__(self, epoch: Epoch = Epoch(0)) -> None:
+        self._base = epoch << ID_BITS
+        self.last: None = None
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch of the keys that are made now."""
+        return Epoch(self._base >> ID_BITS)
+
+    @epoch.setter
+    def epoch(self, epoch: Epoch) -> None:
+        self._base = epoch << ID_BITS
+
+    def observe(self, frame_id: FrameId) -> FrameKey:
+        """Return the key of a frame. `last` stays None: an id that repeats is another attempt, not a mistake."""
+        return FrameKey(self._base | (frame_id & ID_MASK))

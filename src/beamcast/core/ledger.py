@@ -166,6 +166,13 @@ class Ledger:
         self._judged = _Judged()
         self._changed = self._known.copy()
 
+    def final_results(self) -> BitMap64:
+        """Return a copy of the frames whose result is known to have left the last pool."""
+        if self._watch_results:
+            return self._delivered.copy()
+        leaves = [stage for stage in self._stages.values() if not stage.children]
+        return union(frames.processed for stage in leaves for frames in stage.ranks.values())
+
     def totals(self) -> FrameTotals:
         """Return the numbers of frames by state."""
         judged = self._settled()

@@ -84,10 +84,20 @@ class ReorderWindow(Generic[T]):
             self._low_marks = [mark for mark in self._low_marks if mark[1] != producer]
             heapify(self._low_marks)
 
-    def push(self, producer: int, key: int, item: T, now: float) -> None:
-        """Take an item. A producer that was not added, or was retired, may push: it does not take part in the
-        order.
+    def released_before(self, keys: BitMap64) -> None:
+        """Another window has handed these out, before this one: pushed again they are duplicates."""
+        self._released |= keys
+        if keys and keys.max() > self._top:
+            self._top = keys.max()
 
+    def was_released(self, key: int) -> bool:
+        """Whether the item of this key has been handed out."""
+        return key in self._released
+
+    def push(self, producer: int, key: int, item: T, now: float) -> bool:
+        """Take an item; False when it is a duplicate.
+
+        A producer that was not added, or was retired, may push: it does not take part in the order.
         `key` is not negative; equal keys are the same frame.
         """
         state = self._producers.get(producer)
@@ -102,8 +112,8 @@ class ReorderWindow(Generic[T]):
                 self._waiting_since = now
             self._items[key] = item
             heappush(self._order, key)
-        else:
-            self._push_again_or_late(key, item)
+            return True
+        return self._push_again_or_late(key, item)
 
     def ready(self, now: float) -> list[tuple[int, T]]:
         """Return what may go, by increasing key over the whole life of the window; late items come first."""
@@ -121,14 +131,15 @@ class ReorderWindow(Generic[T]):
             self._release_lowest(out)
         return out
 
-    def _push_again_or_late(self, key: int, item: T) -> None:
+    def _push_again_or_late(self, key: int, item: T) -> bool:
         """A key that is held, or is not above one that was released."""
         if key in self._items or key in self._released:
             self.duplicates += 1
-            return
+            return False
         self.late += 1
         self._released.add(key)
         self._late_items.append((key, item))
+        return True
 
     def _release_up_to(self, watermark: float, out: list[tuple[int, T]], now: float) -> None:
         order = self._order

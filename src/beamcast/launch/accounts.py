@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from beamcast.core.errors import DataError
 from beamcast.core.ids import format_ranges
 from beamcast.core.keyset import decode_keys
 from beamcast.core.ledger import FrameTotals, Ledger
@@ -83,6 +84,10 @@ class Accounts:
             self.ledger.mirrored(decode_keys(delta.mirrored))
         if delta.delivered:
             self.ledger.delivered(decode_keys(delta.delivered))
+        if beat.member.kind == "mirror" and delta.failed:
+            # Frames that the dispatcher has given up. Some killed their ranks, so that no rank could say so.
+            first = next(pool.name for pool in self.plan.pools if pool.input == "source")
+            self.ledger.failed(first, 0, decode_keys(delta.failed))
         if beat.member.kind == "rank":
             self._enter_rank(delta, pool, rank)
             self.ledger.duplicates(pool, rank, beat.counters.duplicates)
@@ -92,6 +97,8 @@ class Accounts:
             self.changed_at = now
 
     def _enter_rank(self, delta: Delta, pool: str, rank: int) -> None:
+        for producer, keys in delta.gathered.items():
+            self.ledger.processed(self.plan.pool(pool).input, producer, decode_keys(keys))
         if delta.received:
             self.ledger.received(pool, rank, decode_keys(delta.received))
         if delta.processed:
@@ -119,6 +126,19 @@ class Accounts:
                 traceback_file=str(path.relative_to(self.run_dir)),
             )
         )
+
+    def check_failed(self) -> None:
+        """Raise DataError when more frames of a pool have failed than its `max_failed` allows."""
+        for pool in self.plan.pools:
+            if pool.max_failed is None:
+                continue
+            failed = sum(self.ledger.rank_counts(pool.name, rank).failed for rank in range(pool.ranks))
+            if failed > pool.max_failed:
+                kept = [frame for frame in self.failed_frames if frame.pool == pool.name]
+                example = f": {kept[0].error} (traceback in {kept[0].traceback_file})" if kept else ""
+                raise DataError(
+                    f"{failed} frames failed in pool {pool.name}, max_failed is {pool.max_failed}{example}"
+                )
 
     def report(
         self, roster: Roster, *, state: str, reason: str, name_server: str, versions: dict[str, str]

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 import beamcast
 from beamcast.config.units import enc_hook
 from beamcast.core.errors import BeamcastError, UsageError, WorldError
+from beamcast.core.keyset import encode_keys
 from beamcast.core.lifecycle import RunEvent, RunLifecycle, RunState
 from beamcast.launch.accounts import Accounts
 from beamcast.launch.parsl_start import ParslStart
@@ -32,7 +34,16 @@ from beamcast.members.join import Join, write_join
 from beamcast.observe.report import Report, encode_report, write_report
 from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
 from beamcast.pva.interfaces import resolve_address
-from beamcast.pva.messages import Answer, Heartbeat, Question, Registration, Reply, Request
+from beamcast.pva.messages import (
+    Answer,
+    Heartbeat,
+    Orders,
+    Question,
+    Registration,
+    Reply,
+    Request,
+    encode_dispatch_plan,
+)
 from beamcast.pva.nameserver import Endpoint, NameServer
 from beamcast.pva.rpc import RpcEndpoint
 from beamcast.security.secret import RunSecret
@@ -65,8 +76,8 @@ class Controller:
         self._error: BeamcastError | None = None
         self._children: dict[str, subprocess.Popen[Any]] = {}
         self._ended_starts: dict[tuple[str, int | None], int | str] = {}
+        self._open_starts = 0
         self._stop_asked = 0
-        self._results_started = False
         self._last_source = (0, 0.0)
         self._name_server: NameServer | None = None
         self._pvs: RunPvs | None = None
@@ -89,11 +100,13 @@ class Controller:
             self._open_network(stack, secret)
             stack.callback(self._end_children)
             self._start_children()
+            self._start_results()
             address = resolve_address(self._plan.site.network.cluster.interfaces)
             parsl = stack.enter_context(ParslStart(self._plan, self._dir.path, address=address))
             self._move(RunEvent.ALLOCATED)
-            for pool in self._plan.pools:
-                parsl.start(pool.name, on_end=self._start_ended)
+            starts = parsl.start(self._start_ended)
+            with self._lock:
+                self._open_starts += starts
             self._loop()
             self._stop_members()
         report = self._report()
@@ -155,24 +168,26 @@ class Controller:
             self._child("simulator", "simulator", f"--channel={source.channel}", f"--simulation={simulation}",
                         f"--base={self._plan.base}")  # fmt: skip
         search = [] if source.simulate is not None or source.address is not None else ["--search"]
+        if self._plan.dispatches:
+            plan = encode_dispatch_plan(self._plan.dispatch_plan(self._dir.path))
+            self._child("mirror", "dispatching", f"--plan={plan}", *search)
+            return
         self._child("mirror", "mirror", "--kind=mirror", f"--channel={self._plan.mirror_channel}",
                     f"--source={source.channel}", f"--provider={source.protocol}", f"--id-field={source.id_field}",
                     f"--queue={self._plan.workflow.mirror.queue}",
                     f"--appear-timeout={float(source.appear_timeout)}", *search)  # fmt: skip
 
     def _start_results(self) -> None:
-        """The result PVs re-serve the last pool's output, so they start when that pool serves."""
+        """The result PVs re-serve the last pool's output; they wait for the order to look for it."""
         results = self._plan.workflow.results
-        if results is None or self._results_started:
+        if results is None:
             return
-        if not all(record.usable for record in self._roster.ranks[results.pool]):
-            return
-        self._results_started = True
         ((source, channel),) = self._plan.results().items()
+        fixed = ["--fixed-epoch"] if self._plan.dispatches else []
         self._child("results", "mirror", "--kind=results", f"--channel={channel}", f"--source={source}",
-                    "--id-field=uniqueId", f"--id-field={self._plan.workflow.source.id_field}",
+                    *(f"--id-field={field}" for field in self._plan.result_id_fields()),
                     f"--queue={self._plan.workflow.mirror.queue}",
-                    f"--appear-timeout={float(self._plan.workflow.source.appear_timeout)}")  # fmt: skip
+                    f"--appear-timeout={float(self._plan.workflow.source.appear_timeout)}", *fixed)  # fmt: skip
 
     def _child(self, name: str, module: str, *arguments: str) -> None:
         self._children[name] = start_member(module, run_dir=self._dir.path, name=name, arguments=arguments)
@@ -184,6 +199,7 @@ class Controller:
     def _start_ended(self, pool: str, rank: int | None, status: int | str) -> None:
         with self._lock:
             self._ended_starts[(pool, rank)] = status
+            self._open_starts -= 1
 
     # -- messages --------------------------------------------------------------------------------------------------
 
@@ -192,17 +208,27 @@ class Controller:
         with self._lock:
             match request:
                 case Registration():
-                    logger.info("%s registers from %s", request.member, request.whereabouts.host)
-                    return self._roster.register(request, now=now)
+                    return self._register(request, now)
                 case Heartbeat():
                     return self._heartbeat(request, now)
                 case Question():
                     if request.what == "stop":
                         self.ask_stop()
                     return Reply(report=encode_report(self._report()))
+                case _:
+                    raise TypeError(f"{type(request).__name__} is not for the controller")
+
+    def _register(self, request: Registration, now: float) -> Answer:
+        logger.info("%s registers from %s", request.member, request.whereabouts.host)
+        record = self._roster.members.get(str(request.member))
+        if record is not None and record.live and request.member.generation > record.identity.generation:
+            self._died(record, now, f"replaced by generation {request.member.generation}")
+        return self._roster.register(request, now=now)
 
     def _heartbeat(self, beat: Heartbeat, now: float) -> Answer:
         answer = self._roster.heartbeat(beat, now=now)
+        if isinstance(answer, Orders) and answer.connect is not None and self._plan.retires(beat.member.pool):
+            answer = structs.replace(answer, released=encode_keys(self._accounts.ledger.final_results()))
         record = self._roster.members.get(str(beat.member))
         # What a rank did before it was given up is true all the same, so its ids count.
         if record is not None:
@@ -211,6 +237,9 @@ class Controller:
             where = Endpoint(record.whereabouts.address, record.whereabouts.port)
             assert self._name_server is not None
             self._name_server.serve_at(dict.fromkeys(record.serves, where))
+            if beat.rpc_channel:
+                rpc = Endpoint(record.whereabouts.address, beat.rpc_port)
+                self._name_server.serve_at({beat.rpc_channel: rpc})
         return answer
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -237,6 +266,8 @@ class Controller:
 
     def _tick(self, now: float) -> None:
         self._watch_members(now)
+        self._accounts.check_failed()
+        self._roster.next_epoch()
         if self._stop_asked > 1:
             self._cancel("stopped by the user, without draining")
             return
@@ -251,7 +282,6 @@ class Controller:
                 self._draining(now)
 
     def _starting(self, now: float) -> None:
-        self._start_results()
         if self._stop_asked:
             self._cancel("stopped by the user before it was ready")
         elif self._roster.all_ready():
@@ -269,11 +299,11 @@ class Controller:
         mirror = self._roster.members["mirror"]
         moments = self._accounts.moments
         if moments.started is None:
-            # Frames up to the one that the mirror had when all were connected do not belong to the run.
-            if moments.ready is None or mirror.heard_at <= moments.ready + TICK_S:
+            # The mirror says which is the first frame of the run; only then may a simulator begin.
+            self._roster.arm = True
+            if mirror.counts_from is None:
                 return
-            if mirror.last_key is not None:
-                self._accounts.ledger.count_from(mirror.last_key + 1)
+            self._accounts.ledger.count_from(mirror.counts_from)
             self._roster.start = True
             moments.started = now
         if self._accounts.ledger.totals().source or self._simulator_done():
@@ -360,6 +390,9 @@ class Controller:
 
     def _died(self, record: MemberRecord, now: float, reason: str) -> None:
         logger.warning("%s died: %s", record.identity, reason)
+        # Nobody shall be sent to where it was: a client that tried in vain waits long before it asks again.
+        assert self._name_server is not None
+        self._name_server.forget(list(record.serves))
         self._roster.died(record, now=now, reason=reason)
         if record.identity.kind != "rank":
             raise WorldError(
@@ -414,7 +447,7 @@ class Controller:
                 silent = self._roster.silent(now=time.monotonic(), silence_s=2.0)
                 for record in silent:
                     self._roster.died(record, now=time.monotonic(), reason="did not end")
-                if self._roster.all_gone():
+                if self._roster.all_gone() and self._open_starts <= 0:
                     return
             time.sleep(TICK_S)
 

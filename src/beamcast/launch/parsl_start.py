@@ -4,26 +4,39 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, SlurmProvider
+from beamcast.config.site import LocalProvider, MpiStart
 from beamcast.core.errors import UsageError
 from beamcast.launch.plan import RunPlan
-from beamcast.members.keeper import Errand, keep
+from beamcast.launch.seating import allocation_nodes, seating, workers_per_node
+from beamcast.members.seat import Seat, hands_seen, sit, taken_by, write_seats
 
 EXECUTOR = "ranks"
+NODE_FILE = "nodes"
+
+OnEnd = Callable[[str, int | None, int | str], None]
 
 
 def mpi_command(
-    run_dir: str, pool: str, size: int, max_restarts: int, python: str, *, stdout: str = "", stderr: str = ""
+    run_dir: str,
+    pool: str,
+    size: int,
+    max_restarts: int,
+    python: str,
+    *,
+    stdout: str,
+    stderr: str,
+    parsl_resource_specification: dict[str, Any],
 ) -> str:
-    """The shell line of one MPI start; Parsl runs it on the first node of the allocation."""
-    import shlex
-
+    """The shell line of one MPI start; Parsl runs it on the first node of the allocation. Parsl itself reads the
+    keyword arguments, from the call."""
     words = [python, "-m", "beamcast.members.keeper", "--run-dir", run_dir, "--pool", pool]
     words += ["--size", str(size), "--max-restarts", str(max_restarts)]
     return "exec $PARSL_MPI_PREFIX " + " ".join(shlex.quote(word) for word in words)
@@ -36,6 +49,7 @@ class ParslStart:
         self._plan = plan
         self._run_dir = run_dir
         self._address = address
+        self._seats = seating(plan)
         self._kernel: Any = None
 
     def __enter__(self) -> Self:
@@ -44,13 +58,10 @@ class ParslStart:
         # Parsl finds its interchange and worker pool on PATH; the interpreter's own folder has the right ones.
         own = str(Path(sys.executable).parent)
         os.environ["PATH"] = os.pathsep.join([own, os.environ.get("PATH", "")])
-        start = self._plan.site.start
-        if isinstance(start, MpiStart) and shutil.which(start.launcher) is None:
-            raise UsageError(
-                f"the MPI launcher {start.launcher!r} is not on PATH",
-                hint="install one (`pip install mpich`), load the site's MPI module in worker_init, or use a site "
-                "with start mode 'workers'",
-            )
+        if isinstance(self._plan.site.start, MpiStart):
+            self._check_mpi(self._plan.site.start)
+        nodes = sum(self._plan.nodes_of(pool) for pool in self._plan.pools)
+        (self._run_dir / NODE_FILE).write_text("localhost\n" * nodes)
         self._kernel = DataFlowKernel(self.config())
         return self
 
@@ -60,6 +71,22 @@ class ParslStart:
         self._kernel.cleanup()
         self._kernel = None
 
+    def _check_mpi(self, start: MpiStart) -> None:
+        if shutil.which(start.launcher) is None:
+            raise UsageError(
+                f"the MPI launcher {start.launcher!r} is not on PATH",
+                hint="install one (`pip install mpich`), load the site's MPI module in worker_init, or use a site "
+                "with start mode 'workers'",
+            )
+        needed = sum(self._plan.nodes_of(pool) for pool in self._plan.pools)
+        has = self._plan.site.allocation.nodes
+        if needed > has and not isinstance(self._plan.site.provider, LocalProvider):
+            # Parsl gives no node to two MPI starts at once: the last pool would wait for ever.
+            raise UsageError(
+                f"with MPI each pool has nodes of its own: the pools need {needed}, an allocation has {has}",
+                hint="raise [allocation] nodes or ranks_per_node, or use start mode 'workers', where pools share",
+            )
+
     def config(self) -> Any:
         """The Parsl configuration of the run."""
         import parsl
@@ -68,21 +95,26 @@ class ParslStart:
             executors=[self._executor()],
             # Exactly the blocks that we ask for: scaling is our decision, not Parsl's.
             strategy="none",
+            # The first allocation is asked for only after one period; the default of 5 s is time the user waits.
+            strategy_period=0.2,
             retries=0,
             run_dir=str(self._run_dir / "parsl"),
-            initialize_logging=True,
+            # Parsl's own log file has DEBUG lines only, megabytes an hour: its messages go to our logging instead.
+            initialize_logging=False,
             usage_tracking=0,
         )
 
     def _executor(self) -> Any:
         from parsl.executors import HighThroughputExecutor, MPIExecutor
 
+        from beamcast.launch.providers import make_provider
+
         start = self._plan.site.start
         common: dict[str, Any] = {
             "label": EXECUTOR,
             "address": self._address,
             "loopback_address": "127.0.0.1",
-            "provider": self._provider(),
+            "provider": make_provider(self._plan.site, worker_init=self._worker_init()),
             "heartbeat_period": 2,
             "heartbeat_threshold": 10,
             "encrypted": True,
@@ -91,82 +123,40 @@ class ParslStart:
             return MPIExecutor(
                 **common, mpi_launcher=start.launcher, max_workers_per_block=len(self._plan.pools)
             )
-        ranks = sum(pool.ranks for pool in self._plan.pools)
-        per_node = -(-ranks // self._plan.site.allocation.nodes)
         return HighThroughputExecutor(
-            **common, max_workers_per_node=per_node, cores_per_worker=1e-6, prefetch_capacity=0
+            **common,
+            max_workers_per_node=workers_per_node(self._seats),
+            cores_per_worker=1e-6,
+            prefetch_capacity=0,
         )
 
-    def _provider(self) -> Any:
-        import parsl.providers
-        from parsl.launchers import SimpleLauncher, SingleNodeLauncher, SrunLauncher
-
-        site = self._plan.site
-        mpi = isinstance(site.start, MpiStart)
-        blocks: dict[str, Any] = {"init_blocks": 1, "min_blocks": 1, "max_blocks": 1}
-        init = "\n".join(filter(None, [site.allocation.worker_init, self._node_file() if mpi else ""]))
-        match site.provider:
-            case LocalProvider():
-                launcher = SimpleLauncher() if mpi else SingleNodeLauncher()
-                return parsl.providers.LocalProvider(**blocks, launcher=launcher, worker_init=init)
-            case SlurmProvider() as slurm:
-                return parsl.providers.SlurmProvider(
-                    **blocks,
-                    partition=slurm.partition,
-                    account=slurm.account,
-                    qos=slurm.qos,
-                    constraint=slurm.constraint,
-                    nodes_per_block=site.allocation.nodes,
-                    walltime=_clock(float(site.allocation.walltime)),
-                    scheduler_options=slurm.scheduler_options,
-                    exclusive=slurm.exclusive,
-                    launcher=SimpleLauncher() if mpi else SrunLauncher(),
-                    worker_init=init,
-                )
-            case PbsProvider() as pbs:
-                from parsl.launchers import MpiExecLauncher
-
-                return parsl.providers.PBSProProvider(
-                    **blocks,
-                    queue=pbs.queue,
-                    account=pbs.account,
-                    select_options=pbs.select_options,
-                    nodes_per_block=site.allocation.nodes,
-                    walltime=_clock(float(site.allocation.walltime)),
-                    scheduler_options=pbs.scheduler_options,
-                    launcher=SimpleLauncher() if mpi else MpiExecLauncher(overrides="--ppn 1"),
-                    worker_init=init,
-                )
+    def _worker_init(self) -> str:
+        node_file = self._node_file() if isinstance(self._plan.site.start, MpiStart) else ""
+        return "\n".join(filter(None, [self._plan.site.allocation.worker_init, node_file]))
 
     def _node_file(self) -> str:
         """Parsl's MPI support wants a scheduler's list of nodes. Without a scheduler it gets one that names this
         machine once for each pool, since it gives no node to two MPI starts at once."""
         if not isinstance(self._plan.site.provider, LocalProvider):
             return ""
-        path = self._run_dir / "nodes"
-        path.write_text("localhost\n" * sum(self._plan.nodes_of(pool) for pool in self._plan.pools))
-        return f"export PBS_NODEFILE={shlex.quote(str(path))}"
+        return f"export PBS_NODEFILE={shlex.quote(str(self._run_dir / NODE_FILE))}"
 
-    def start(self, pool_name: str, *, on_end: Callable[[str, int | None, int | str], None]) -> None:
-        """Start all ranks of a pool. `on_end(pool, rank, status)` is called from a Parsl thread for each rank that
-        ends (rank None: the whole MPI start); status is an exit status, or what went wrong."""
-        pool = self._plan.pool(pool_name)
+    def start(self, on_end: OnEnd) -> int:
+        """Start all ranks of all pools; returns how many starts that were. `on_end(pool, rank, status)` is called once
+        for each of them from a Parsl thread when it ends (rank None: the whole MPI start); status is an exit status,
+        or what went wrong."""
         if isinstance(self._plan.site.start, MpiStart):
-            self._watch(self._submit_mpi(pool_name), pool_name, None, on_end)
-            return
-        for place in self._plan.places(pool):
-            errand = Errand(
-                run_dir=str(self._run_dir),
-                pool=pool_name,
-                rank=place.rank,
-                size=place.size,
-                max_restarts=pool.restart.max_restarts,
-                node_index=place.node_index,
-                nodes=place.nodes,
-                local_rank=place.local_rank,
-                local_size=place.local_size,
-            )
-            self._watch(self._submit(keep, [errand]), pool_name, place.rank, on_end)
+            for pool in self._plan.pools:
+                self._watch_mpi(self._submit_mpi(pool.name), pool.name, on_end)
+            return len(self._plan.pools)
+        write_seats(self._run_dir, self._seats)
+        nodes = allocation_nodes(self._plan)
+        hands = range(nodes * workers_per_node(self._seats))
+        open_seats = OpenSeats(self._run_dir, self._seats, on_end)
+        for hand in hands:
+            future = self._submit(sit, [str(self._run_dir), hand, nodes])
+            future.add_done_callback(partial(open_seats.hand_ended, hand))
+        return len(self._seats)
 
     def _submit(self, function: Callable[..., Any], arguments: Sequence[Any]) -> "Future[Any]":
         from parsl import python_app
@@ -202,23 +192,48 @@ class ParslStart:
         return future
 
     @staticmethod
-    def _watch(
-        future: "Future[Any]",
-        pool: str,
-        rank: int | None,
-        on_end: Callable[[str, int | None, int | str], None],
-    ) -> None:
+    def _watch_mpi(future: "Future[Any]", pool: str, on_end: OnEnd) -> None:
         def ended(done: "Future[Any]") -> None:
-            error = done.exception()
-            on_end(
-                pool,
-                rank,
-                f"{type(error).__name__}: {error}" if error is not None else int(done.result() or 0),
-            )
+            on_end(pool, None, _what_went_wrong(done) or int(done.result() or 0))
 
         future.add_done_callback(ended)
 
 
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(int(seconds), 60)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
+class OpenSeats:
+    """Turns the ends of hands into the ends of ranks, each told once."""
+
+    def __init__(self, run_dir: Path, seats: tuple[Seat, ...], on_end: OnEnd) -> None:
+        self._run_dir = run_dir
+        self._open = {(seat.pool, seat.rank) for seat in seats}
+        self._on_end = on_end
+        self._lock = threading.Lock()
+
+    def hand_ended(self, hand: int, done: "Future[Any]") -> None:
+        """A task is over. One that failed without a seat never ran: then the ranks that nobody sits on have failed,
+        since Parsl fails all tasks when it has no allocation any more."""
+        wrong = _what_went_wrong(done)
+        if wrong is None:
+            sat = done.result()
+            self._tell([(sat.pool, sat.rank)], sat.status)
+            return
+        seat = taken_by(self._run_dir, hand)
+        self._tell([seat] if seat is not None else self._nobody_on(), wrong)
+
+    def _nobody_on(self) -> list[tuple[str, int]]:
+        with self._lock:
+            taken = {taken_by(self._run_dir, hand) for hand in hands_seen(self._run_dir)}
+            return sorted(self._open - taken)
+
+    def _tell(self, ranks: list[tuple[str, int]], status: int | str) -> None:
+        with self._lock:
+            ended = [rank for rank in ranks if rank in self._open]
+            self._open.difference_update(ended)
+        for pool, rank in ended:
+            self._on_end(pool, rank, status)
+
+
+def _what_went_wrong(done: "Future[Any]") -> str | None:
+    if done.cancelled():
+        return "its task was cancelled"
+    error = done.exception()
+    return None if error is None else f"{type(error).__name__}: {error}"

@@ -10,9 +10,11 @@ from beamcast.config.site import Site
 from beamcast.config.workflow import Pool, Workflow
 from beamcast.core.ledger import PoolShape
 from beamcast.core.place import Place, Slot, assign, set_members, spread
-from beamcast.pva.messages import Input
+from beamcast.pva.messages import DispatchedPool, DispatchPlan, Input
 
 OUTPUT_ID_FIELD = "uniqueId"
+# The value that a record has when a rank connects, and what an acknowledgement under way gives back.
+QUEUE_SPARE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,58 @@ class RunPlan:
             return min(pool.ranks, self.site.allocation.nodes)
         return min(-(-pool.ranks // per_node), self.site.allocation.nodes)
 
+    @property
+    def dispatches(self) -> bool:
+        """Whether frames go through the dispatcher."""
+        return self.workflow.delivery == "at-least-once"
+
+    @property
+    def dispatcher(self) -> str:
+        """The dispatcher's service."""
+        return f"{self.prefix}:dispatch"
+
+    def dispatch_channel(self, pool: str, rank: int) -> str:
+        """The record from which a rank gets its frames, under at-least-once delivery."""
+        return f"{self.mirror_channel}:{pool}:{rank}"
+
+    def leaf_of(self, pool: str) -> str:
+        """The last pool on the way of this pool's outputs."""
+        readers = [each.name for each in self.pools if each.input == pool]
+        return self.leaf_of(readers[-1]) if readers else pool
+
+    def retires(self, pool: str) -> bool:
+        """Whether the outputs of the pool are final, and its ranks have to say so to the dispatcher."""
+        firsts = [each.name for each in self.pools if each.input == "source"]
+        return self.dispatches and pool not in firsts and pool in {self.leaf_of(first) for first in firsts}
+
+    def dispatch_plan(self, run_dir: Path) -> DispatchPlan:
+        """What the dispatching mirror has to know."""
+        mirror, source = self.workflow.mirror, self.workflow.source
+        folder = mirror.spill_folder
+        return DispatchPlan(
+            channel=self.dispatcher,
+            source=source.channel,
+            id_field=source.id_field,
+            queue=mirror.queue,
+            appear_timeout_s=float(source.appear_timeout),
+            replay_bytes=int(mirror.replay),
+            overflow=mirror.overflow,
+            spill_bytes=int(mirror.spill),
+            spill_folder=str(Path(folder) / run_dir.name) if folder is not None else None,
+            retire_timeout_s=float(mirror.retire_timeout),
+            pools=tuple(
+                DispatchedPool(
+                    name=pool.name,
+                    channels=tuple(self.dispatch_channel(pool.name, rank) for rank in range(pool.ranks)),
+                    window=pool.window,
+                    max_attempts=pool.max_attempts,
+                    retire_on_ack=self.leaf_of(pool.name) == pool.name,
+                )
+                for pool in self.pools
+                if pool.input == "source"
+            ),
+        )
+
     def slot(self, pool: Pool, place: Place) -> Slot:
         """The rank's part in the distribution of its input."""
         shared = pool.distribution
@@ -109,10 +163,36 @@ class RunPlan:
         )
 
     def _trigger(self, pool: Pool) -> str:
-        return self.workflow.source.id_field if pool.input == "source" else OUTPUT_ID_FIELD
+        if pool.input == "source":
+            return self.workflow.source.id_field
+        return self.output_id_field(pool.input) or OUTPUT_ID_FIELD
+
+    def output_id_field(self, pool: str) -> str | None:
+        """The field that numbers the frames in a pool's output, where the workflow says it."""
+        return self.pool(pool).output_id_field
+
+    def result_id_fields(self) -> tuple[str, ...]:
+        """Which field numbers the results: the first of these that they have."""
+        results = self.workflow.results
+        said = self.output_id_field(results.pool) if results else None
+        return (said,) if said else (OUTPUT_ID_FIELD, self.workflow.source.id_field)
+
+    def input_channel(self, pool: Pool) -> str:
+        """The channel that a pool reads, with a `*` for the rank of the producer where there are several."""
+        if pool.input == "source":
+            return self.mirror_channel
+        producers = self.pool(pool.input).ranks
+        stem = (
+            self.channels(pool.input, 0).output if producers == 1 else f"{self.prefix}:{pool.input}:*:output"
+        )
+        return f"{stem}{_branch(pool)}"
 
     def inputs(self, pool: Pool, place: Place, generations: Sequence[int]) -> tuple[Input, ...]:
         """The channels that a rank monitors; `generations` are those of its producers' ranks, in order."""
+        if self.dispatches and pool.input == "source":
+            # The dispatcher never has more under way than the window: a queue of that length can't overrun.
+            request = f"record[queueSize={pool.window + QUEUE_SPARE}]field()"
+            return (Input(channel=self.dispatch_channel(pool.name, place.rank), request=request),)
         queue = f"record[queueSize={pool.server_queue}]"
         if pool.role == "consumer":
             request = f"{queue}field(_[{self.slot(pool, place).distributor_request()}])"
@@ -122,15 +202,20 @@ class RunPlan:
             return (Input(channel=self.mirror_channel, request=request),)
         return tuple(
             Input(
-                channel=self.channels(pool.input, producer).output,
+                channel=f"{self.channels(pool.input, producer).output}{_branch(pool)}",
                 request=request,
                 producer=producer,
                 generation=generation,
             )
             for producer, generation in enumerate(generations)
-            # Several collector ranks share the producers out among themselves, each gathers its own.
-            if pool.role == "consumer" or producer % pool.ranks == place.rank
+            if self.reads(pool, place.rank, producer)
         )
+
+    @staticmethod
+    def reads(pool: Pool, rank: int, producer: int) -> bool:
+        """Whether a rank of the pool monitors the output of that rank of its input pool. Several collector ranks
+        share the producers out among themselves, each gathers its own."""
+        return pool.role == "consumer" or producer % pool.ranks == rank
 
     def shape(self, pool: Pool) -> PoolShape:
         """The pool as the ledger sees it."""
@@ -152,3 +237,8 @@ class RunPlan:
         return {
             output: stem if len(outputs) == 1 else f"{stem}:{rank}" for rank, output in enumerate(outputs)
         }
+
+
+def _branch(pool: Pool) -> str:
+    """What follows the name of the input pool's output channel, as `beamcast.pools.output` numbers them."""
+    return f":{pool.input_branch}" if pool.input_branch else ""

@@ -20,8 +20,16 @@ from beamcast.pva.messages import (
     Whereabouts,
 )
 
+# Before the stream begins orders follow each other and the user waits: members ask often. An exchange costs the
+# controller about 0.2 ms, so thousands of members have to ask less often.
 SETUP_HEARTBEAT_S = 0.05
+SETUP_HEARTBEAT_S_PER_MEMBER = 0.0005
 DRAIN_HEARTBEAT_S = 0.1
+DISPATCHER_HEARTBEAT_S = 0.1
+# A result that a collector published before it died has reached the beamline after this time.
+RESULTS_SETTLE_S = 0.3
+# Deaths are told again and again until the dispatcher has heard of them: the last ones suffice.
+MAX_TOLD = 1000
 
 
 @dataclass(slots=True)
@@ -35,10 +43,17 @@ class MemberRecord:
     place: Place | None = None
     slot: int = 0
     serves: tuple[str, ...] = ()
+    # The last generation whose output could be found; readers stay with it until the next one serves.
+    served_generation: int = 0
     heard_at: float = 0.0
     counters: Counters = field(default_factory=Counters)
     facts: dict[str, float] = field(default_factory=dict)
     last_key: int | None = None
+    follows: dict[int, int] = field(default_factory=dict)
+    counts_from: int | None = None
+    epoch: int = 0
+    next_epoch: int = 0
+    registered_at: float = 0.0
     problem: str = ""
     problem_detail: str = ""
     problem_kind: str = ""
@@ -72,7 +87,10 @@ class Roster:
             self.ranks[pool.name] = [self._add(identity) for identity in ids]
         self.was_ready = False
         self.had_result = False
+        self.arm = False
         self.start = False
+        self.epoch = 0
+        self._dead: list[MemberId] = []
         self.drain = False
         self.stop = False
 
@@ -95,22 +113,21 @@ class Roster:
             return Unwelcome(reason="the run is ending")
         if record.live and request.member.generation <= record.identity.generation:
             return Unwelcome(reason=f"{request.member} is already running as pid {self._pid(record)}")
-        if record.live:
-            self.died(record, now=now, reason=f"replaced by generation {request.member.generation}")
         if record.life.state in (RankState.DEAD, RankState.FAILED):
             record.life.on(RankEvent.RESTART, at=now)
         if record.life.state is RankState.FINISHED:
             return Unwelcome(reason=f"{request.member} has already finished")
         self._join(record, request, now)
-        return Welcome(heartbeat_s=SETUP_HEARTBEAT_S, duty=self._duty(record))
+        return Welcome(heartbeat_s=self._setup_period(), duty=self._duty(record))
 
     def _join(self, record: MemberRecord, request: Registration, now: float) -> None:
         record.life.on(RankEvent.REGISTER, at=now)
         record.identity = request.member
         record.whereabouts = request.whereabouts
-        record.heard_at = now
+        record.heard_at = record.registered_at = now
         record.state = "registered"
         record.serves = ()
+        record.follows = {}
         record.problem = record.problem_detail = record.problem_kind = ""
         if request.member.kind == "rank":
             where = request.whereabouts
@@ -146,6 +163,11 @@ class Roster:
             output_channel=channels.output,
             status_channel=channels.status,
             control_channel=channels.control,
+            epoch=self.epoch,
+            dispatch_channel=self._plan.dispatcher if self._plan.dispatches else "",
+            retires=self._plan.retires(pool.name),
+            input_channel=self._plan.input_channel(pool),
+            input_id_field=self._plan.output_id_field(pool.input) if pool.input != "source" else None,
         )
 
     def heartbeat(self, beat: Heartbeat, *, now: float) -> Orders | Unwelcome:
@@ -156,9 +178,14 @@ class Roster:
         if not record.live:
             return Unwelcome(reason=f"{beat.member} was given up: {self._last_death(record)}")
         record.heard_at = now
+        record.counts_from = beat.counts_from
+        record.epoch, record.next_epoch = beat.epoch, beat.next_epoch
         record.serves = beat.serves
+        if beat.serves:
+            record.served_generation = beat.member.generation
         record.counters = beat.counters
         record.facts = beat.facts or record.facts
+        record.follows = beat.follows
         record.last_key = beat.last_key if beat.last_key is not None else record.last_key
         self._move(record, beat, now)
         return self._orders(record)
@@ -182,44 +209,112 @@ class Roster:
 
     def _orders(self, record: MemberRecord) -> Orders:
         settled = self.had_result and record.usable
-        period = float(self._plan.workflow.deadlines.heartbeat) if settled else SETUP_HEARTBEAT_S
+        period = float(self._plan.workflow.deadlines.heartbeat) if settled else self._setup_period()
         if self.drain or self.stop:
             period = DRAIN_HEARTBEAT_S
-        is_mirror = record.identity.kind in ("mirror", "results")
+        dispatcher = record.identity.kind == "mirror" and self._plan.dispatches
         return Orders(
-            connect=self._inputs(record),
-            # A mirror's start means: your channel can be found now, watch it.
-            start=bool(record.serves) if is_mirror else self.start,
+            probe=self._to_probe(record),
+            connect=self._to_connect(record),
+            arm=self.arm,
+            start=self.start,
             drain=self.drain,
             stop=self.stop,
-            heartbeat_s=period,
+            # The dispatcher is the first to need to know who has died.
+            heartbeat_s=min(period, DISPATCHER_HEARTBEAT_S) if dispatcher else period,
+            epoch=self.epoch if not dispatcher or self._in_epoch() else 0,
+            dead=tuple(self._dead[-MAX_TOLD:]) if dispatcher else (),
+            reborn=self._reborn()[-MAX_TOLD:] if dispatcher else (),
         )
 
-    def _inputs(self, record: MemberRecord) -> tuple[Input, ...] | None:
-        """What the rank may connect to now; None while it has to wait for its inputs or its turn."""
+    def _reborn(self) -> tuple[MemberId, ...]:
+        return tuple(
+            record.identity
+            for records in self.ranks.values()
+            for record in records
+            if record.identity.generation and record.usable
+        )
+
+    def next_epoch(self) -> None:
+        """Begin the epoch that the dispatcher wants, when everyone is in the present one."""
+        wanted = self.members["mirror"].next_epoch
+        if wanted > self.epoch:
+            self.epoch = wanted
+
+    def _in_epoch(self) -> bool:
+        """Whether everyone but the dispatcher numbers frames in the present epoch."""
+        others = (record for record in self.members.values() if record.identity.kind in ("rank", "results"))
+        return all(record.epoch >= self.epoch for record in others if record.live)
+
+    def _setup_period(self) -> float:
+        return max(SETUP_HEARTBEAT_S, SETUP_HEARTBEAT_S_PER_MEMBER * len(self.members))
+
+    def _to_probe(self, record: MemberRecord) -> tuple[Input, ...] | None:
+        """The inputs of a member, as soon as all of them are served; None before."""
+        if record.identity.kind == "results":
+            results = self._plan.workflow.results
+            assert results is not None
+            return () if all(rank.serves for rank in self.ranks[results.pool]) else None
         if record.place is None:
-            return None
+            return ()
         pool = self._plan.pool(record.identity.pool)
         if pool.input == "source":
-            if not self.members["mirror"].usable:
-                return None
-            generations: list[int] = []
-        else:
-            producers = self.ranks[pool.input]
-            if not self.was_ready and not all(producer.usable for producer in producers):
-                return None
-            generations = [producer.identity.generation for producer in producers]
+            served = self.members["mirror"].usable
+            return self._plan.inputs(pool, record.place, ()) if served else None
+        producers = self.ranks[pool.input]
+        if not self.was_ready and not all(producer.serves for producer in producers):
+            return None
+        generations = [producer.served_generation for producer in producers]
+        return self._plan.inputs(pool, record.place, generations)
+
+    def _to_connect(self, record: MemberRecord) -> tuple[Input, ...] | None:
+        """What the rank may connect to now; None while it has to wait for its readers or its turn."""
+        if record.place is None or not record.serves or not self._is_read(record):
+            return None
         # The distributor hands out turns in the order of connection: one rank after the other.
-        before = self.ranks[pool.name][: record.identity.rank]
+        if self.was_ready and self._plan.dispatches and self._waits_for_results(record):
+            return None
+        before = self.ranks[record.identity.pool][: record.identity.rank]
         if not self.was_ready and not all(other.usable for other in before):
             return None
-        return self._plan.inputs(pool, record.place, generations)
+        return self._to_probe(record)
+
+    def _waits_for_results(self, record: MemberRecord) -> bool:
+        """A new last collector has to know which results the beamline has; the result server's word must be younger
+        than the collector."""
+        results = self._plan.workflow.results
+        if results is None or record.identity.pool != results.pool or record.usable:
+            return False
+        return self.members["results"].heard_at < record.registered_at + RESULTS_SETTLE_S
+
+    def _is_read(self, record: MemberRecord) -> bool:
+        """Whether everyone who has to receives this rank's output: a frame processed before would be lost."""
+        results = self._plan.workflow.results
+        if (
+            results is not None
+            and results.pool == record.identity.pool
+            and not self.members["results"].usable
+        ):
+            return False
+        for pool in self._plan.pools:
+            if pool.input != record.identity.pool:
+                continue
+            for reader in self.ranks[pool.name]:
+                if not self._plan.reads(pool, reader.identity.rank, record.identity.rank):
+                    continue
+                current = reader.follows.get(record.identity.rank) == record.identity.generation
+                # While a reader is dead nobody waits for it: its frames are lost with it, and named.
+                if not current and (reader.live or not self.was_ready):
+                    return False
+        return True
 
     def died(self, record: MemberRecord, *, now: float, reason: str) -> None:
         """A member is gone: silent for too long, or whoever started it says so."""
         if record.live or record.life.state is RankState.EXPECTED:
             record.life.on(RankEvent.DIE, at=now, reason=reason)
             record.deaths.append(reason)
+            if record.identity.kind == "rank":
+                self._dead.append(record.identity)
             record.serves = ()
 
     def silent(self, *, now: float, silence_s: float) -> list[MemberRecord]:

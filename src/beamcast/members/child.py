@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from beamcast.members.logfile import BoundedLog, pump_log
+
 TERMINATE_GRACE_S = 5.0
 
 
@@ -32,20 +34,26 @@ def start_member(
     name: str,
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[Any]:
-    """Start one member; its output goes to <run_dir>/logs/<name>.log, appended over restarts."""
+    """Start one member; its output goes to <run_dir>/logs/<name>.log, appended over restarts and bounded."""
     logs = run_dir / "logs"
     logs.mkdir(exist_ok=True)
-    with (logs / f"{name.replace('/', '-')}.log").open("ab") as log:
+    log = pump_log(BoundedLog(logs / f"{name.replace('/', '-')}.log"))
+    try:
         return subprocess.Popen(
             member_command(module, run_dir, arguments),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            # A crash in C++ code leaves the Python lines that led there in the log.
+            env={**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})},
             # Ctrl-C goes to the controller alone, which then ends its members in order.
             start_new_session=True,
+            pass_fds=pass_fds,
         )
+    finally:
+        os.close(log)
 
 
 def end_member(process: subprocess.Popen[Any]) -> int:

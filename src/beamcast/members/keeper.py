@@ -7,15 +7,21 @@ whole MPI job with it. The rank itself never sees MPI.
 
 import argparse
 import os
+import select
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from beamcast.members.child import end_member, start_member
-from beamcast.members.member import EXIT_DONE, EXIT_UNWELCOME
+from beamcast.members.member import EXIT_DONE, EXIT_UNWELCOME, PULSE_VARIABLE
 from beamcast.members.parent import die_with_parent
+
+# A rank shows life at least as often as an exchange with a silent controller lasts.
+PULSE_GRACE_S = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class Errand:
     nodes: int = 1
     local_rank: int = 0
     local_size: int = 1
+    silence_s: float = 5.0
 
 
 def keep(errand: Errand) -> int:
@@ -55,11 +62,41 @@ def _run_once(errand: Errand, generation: int) -> int:
     arguments += [f"--node-index={errand.node_index}", f"--nodes={errand.nodes}"]
     arguments += [f"--local-rank={errand.local_rank}", f"--local-size={errand.local_size}"]
     name = f"{errand.pool}-{errand.rank}"
-    process = start_member("rank", run_dir=Path(errand.run_dir), name=name, arguments=arguments)
+    listen, speak = os.pipe()
     try:
-        return process.wait()
+        process = start_member(
+            "rank",
+            run_dir=Path(errand.run_dir),
+            name=name,
+            arguments=arguments,
+            environment={PULSE_VARIABLE: str(speak)},
+            pass_fds=[speak],
+        )
     finally:
+        os.close(speak)
+    try:
+        return _wait(process, listen, errand.silence_s)
+    finally:
+        os.close(listen)
         end_member(process)
+
+
+def _wait(process: "subprocess.Popen[Any]", listen: int, silence_s: float) -> int:
+    """Wait for the rank's end. One that has shown no life for too long, stopped or hanging as a whole, is killed: the
+    controller takes it for dead, and its place is needed. A rank that has not registered yet may take its time."""
+    alive = False
+    while True:
+        ready, _, _ = select.select([listen], [], [], silence_s + PULSE_GRACE_S)
+        if not ready:
+            if alive:
+                process.kill()
+                return process.wait()
+            if process.poll() is not None:
+                return process.wait()
+            continue
+        if not os.read(listen, 4096):
+            return process.wait()  # the pipe is closed: the rank has ended, or is ending
+        alive = True
 
 
 def place_by_mpi(run_dir: str, pool: str, max_restarts: int, expected_size: int) -> Errand:

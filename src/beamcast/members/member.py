@@ -39,10 +39,13 @@ from beamcast.security.secret import Refused, RunSecret
 
 logger = logging.getLogger(__name__)
 
-RPC_TIMEOUT_S = 5.0
+RPC_TIMEOUT_S = 2.0
 REGISTER_TIMEOUT_S = 30.0
 # Until the run streams, orders follow each other and the user waits: ask often. An exchange costs 0.3 ms.
 SETUP_HEARTBEAT_S = 0.05
+
+# Where a keeper listens for signs of life: the number of an open file.
+PULSE_VARIABLE = "BEAMCAST_PULSE"
 
 # Exit statuses of a member, read by its keeper.
 EXIT_DONE = 0
@@ -59,6 +62,9 @@ class Report:
     failed_frames: tuple[FailedFrame, ...] = ()
     last_key: int | None = None
     facts: dict[str, float] = field(default_factory=dict)
+    follows: dict[int, int] = field(default_factory=dict)
+    counts_from: int | None = None
+    next_epoch: int = 0
 
 
 class Member:
@@ -69,10 +75,17 @@ class Member:
         self.identity = identity
         self.welcome: Welcome | None = None
         self.serves: tuple[str, ...] = ()
+        self.announced: tuple[str, ...] = ()
+        self.rpc_channel = ""
+        self.rpc_port = 0
+        self.epoch = 0
         self._state: MemberState = "registered"
+        self.secret = RunSecret.read(run_dir / SECRET_FILE)
+        # Whether the controller has taken this process for dead: another one is to take its place.
+        self.given_up = False
         self._caller = RpcCaller(
             join.rpc_channel,
-            secret=RunSecret.read(run_dir / SECRET_FILE),
+            secret=self.secret,
             sender=f"{identity}#{identity.generation}@{socket.gethostname()}:{os.getpid()}",
         )
         self._collect: Callable[[], Report] = Report
@@ -156,6 +169,7 @@ class Member:
     def _beat(self) -> None:
         period = SETUP_HEARTBEAT_S
         while True:
+            self._pulse()
             ended = self._ended
             try:
                 orders = self._exchange()
@@ -189,11 +203,20 @@ class Member:
             problem_kind=kind,
             last_key=report.last_key,
             facts=report.facts,
+            follows=report.follows,
+            counts_from=report.counts_from,
+            next_epoch=report.next_epoch,
+            epoch=self.epoch,
+            rpc_channel=self.rpc_channel,
+            rpc_port=self.rpc_port,
         )
         answer = self._deliver(heartbeat)
         self._last_answer = time.monotonic()
+        # From now on these channels can be found, also by this process itself.
+        self.announced = heartbeat.serves
         if isinstance(answer, Unwelcome):
             logger.warning("no longer wanted: %s", answer.reason)
+            self.given_up = True
             return Orders(stop=True)
         assert isinstance(answer, Orders)
         return answer
@@ -201,9 +224,17 @@ class Member:
     def _deliver(self, heartbeat: Heartbeat) -> object:
         """The ids in a heartbeat exist only once: repeat the same one until it is answered or time is up."""
         while True:
+            self._pulse()
             try:
                 return self._caller.call(heartbeat, timeout_s=RPC_TIMEOUT_S)
             except WorldError as trouble:
                 if time.monotonic() - self._last_answer > self.join.controller_silence_s:
                     raise
                 logger.warning("heartbeat %d: %s", heartbeat.sequence, trouble)
+
+    @staticmethod
+    def _pulse() -> None:
+        """Show the keeper that this process runs, whether or not the controller answers."""
+        descriptor = os.environ.get(PULSE_VARIABLE)
+        if descriptor is not None:
+            os.write(int(descriptor), b".")

@@ -4,6 +4,7 @@ which ids passed."""
 import time
 
 from beamcast.core.errors import WorldError
+from beamcast.core.ids import Epoch, FixedEpoch
 from beamcast.core.keyset import encode_keys
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
@@ -16,7 +17,14 @@ class MirrorMember:
     """One mirrored channel in a run: from `source` to `channel`."""
 
     def __init__(
-        self, member: Member, mirror: Mirror, *, channel: str, source: str, id_fields: tuple[str, ...]
+        self,
+        member: Member,
+        mirror: Mirror,
+        *,
+        channel: str,
+        source: str,
+        id_fields: tuple[str, ...],
+        fixed_epoch: bool = False,
     ) -> None:
         self._member = member
         self._mirror = mirror
@@ -26,10 +34,19 @@ class MirrorMember:
         self._is_results = member.identity.kind == "results"
         self._at_source: Witness | None = None
         self._at_mirror: Witness | None = None
+        # Results of at-least-once delivery may come out of order: an id that goes back begins no epoch there.
+        self._fixed = FixedEpoch() if fixed_epoch else None
+        self._armed = False
+        self._counts_from: int | None = None
+        self.go = False
         self.stop = False
 
     def run(self, *, queue: int, provider: str, appear_timeout_s: float) -> None:
         """Serve until told to stop; WorldError when the source does not appear in time."""
+        while not self.go:
+            if self.stop or self._member.abandoned:
+                return
+            time.sleep(0.01)
         self._mirror.serve(self._channel, source=self._source, queue=queue, provider=provider)
         if not self._is_results:
             self._at_source = Witness(self._source, id_fields=self._id_fields, provider=provider)
@@ -52,8 +69,13 @@ class MirrorMember:
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""
         # Our own channel is found through the run's name server, which learns of it from our heartbeat.
-        if orders.start and self._at_mirror is None:
-            self._at_mirror = Witness(self._channel, id_fields=self._id_fields)
+        if self._member.announced and self._at_mirror is None:
+            self._at_mirror = Witness(self._channel, id_fields=self._id_fields, keys=self._fixed)
+        self.go = self.go or orders.probe is not None
+        self._armed = self._armed or orders.arm
+        if self._fixed is not None and orders.epoch > self._fixed.epoch:
+            self._fixed.epoch = Epoch(orders.epoch)
+        self._member.epoch = max(self._member.epoch, orders.epoch)
         if orders.stop:
             self.stop = True
 
@@ -63,15 +85,18 @@ class MirrorMember:
         passed = self._at_mirror.take() if self._at_mirror else []
         if self._at_mirror is not None and self._at_mirror.seen_anything:
             self._member.now("ready")
-        delta = (
-            Delta(delivered=encode_keys(passed))
-            if self._is_results
-            else Delta(seen=encode_keys(seen), mirrored=encode_keys(passed))
-        )
+        packed = encode_keys(passed) if passed else b""
+        if self._is_results:
+            delta = Delta(delivered=packed)
+        else:
+            delta = Delta(seen=encode_keys(seen) if seen else b"", mirrored=packed)
         counted = self._mirror.counters(self._channel) if self._member.serves else {}
         counters = Counters(received=counted.get("nReceived", 0), server_overruns=counted.get("nOverruns", 0))
         last = self._at_mirror.last_key if self._at_mirror else None
-        return Report(delta=delta, counters=counters, last_key=last)
+        if self._armed and self._counts_from is None and last is not None:
+            # Every rank receives by now; what was sent before belongs to nobody.
+            self._counts_from = last + 1
+        return Report(delta=delta, counters=counters, last_key=last, counts_from=self._counts_from)
 
 
 def main() -> None:
@@ -85,6 +110,7 @@ def main() -> None:
     parser.add_argument("--queue", type=int, required=True)
     parser.add_argument("--appear-timeout", type=float, required=True)
     parser.add_argument("--search", action="store_true", help="find the source as the beamline's clients do")
+    parser.add_argument("--fixed-epoch", action="store_true", help="ids may go back without a new epoch")
     arguments = parser.parse_args()
     results = arguments.kind == "results"
     ground = prepare(
@@ -104,6 +130,7 @@ def main() -> None:
                 channel=arguments.channel,
                 source=arguments.source,
                 id_fields=tuple(arguments.id_field),
+                fixed_epoch=arguments.fixed_epoch,
             )
             with member.live(collect=one.collect, obey=one.obey):
                 one.run(

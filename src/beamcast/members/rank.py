@@ -1,27 +1,31 @@
 """One rank of a pool: receives its share of the frames, runs the user's processor, publishes the output."""
 
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from beamcast.core.errors import BeamcastError
+from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.place import Place
 from beamcast.core.reorder import ReorderWindow
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
+from beamcast.pools.acks import Acks
 from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.consumer import ConsumerLoop
-from beamcast.pools.inputs import Inputs
-from beamcast.pools.output import Output
-from beamcast.pools.processor import Context, load_processor
+from beamcast.pools.inputs import Inputs, id_field_of, look_at
+from beamcast.pools.processor import Context, Station, load_processor, open_output
 from beamcast.pools.rank_pvs import RankPvs
 from beamcast.pools.steering import Steering
-from beamcast.pools.tally import Tally
-from beamcast.pools.work import Work
-from beamcast.pva.messages import Counters, MemberId, Orders, RankDuty, Whereabouts
+from beamcast.pools.tally import Tally, take_keys
+from beamcast.pools.work import make_work
+from beamcast.pva.messages import Counters, Input, MemberId, Orders, RankDuty, Whereabouts
+from beamcast.pva.rpc import RpcCaller
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +45,29 @@ class Rank:
         self._tally = Tally()
         pool, source = duty.pool, duty.source
         from_source = pool.input == "source"
+        self._id_fields = (source.id_field,) if from_source else (OUTPUT_ID_FIELD, source.id_field)
+        if duty.input_id_field is not None:
+            self._id_fields = (duty.input_id_field,)
+        self._appear_timeout_s = float(source.appear_timeout)
+        self._to_probe: tuple[Input, ...] | None = None
+        self._last_inputs: tuple[Input, ...] | None = None
         self._inputs = Inputs(
             queue_length=pool.receiver_queue,
-            id_fields=(source.id_field,) if from_source else (OUTPUT_ID_FIELD, source.id_field),
+            id_fields=self._id_fields,
             epoch=duty.epoch,
+            fixed_epoch=bool(duty.dispatch_channel),
         )
-        self._processor = load_processor(pool.processor, pool.params, base=Path(duty.base))
-        declared = getattr(self._processor, "output", None)
-        self._output = Output(server, duty.output_channel, declared=declared)
-        self._work = Work(self._processor, self._output, self._tally)
+        self._acks = self._make_acks() if duty.dispatch_channel else None
+        station = Station(
+            rank=duty.rank,
+            input_channel=duty.input_channel,
+            output_channel=duty.output_channel,
+            id_fields=self._id_fields,
+            server=server,
+        )
+        self._processor = load_processor(pool.processor, pool.params, base=Path(duty.base), station=station)
+        self._output = open_output(self._processor, station)
+        self._work = make_work(self._processor, self._output, self._tally)
         self._loop = self._make_loop()
         self._pvs = RankPvs(server, duty, self.steering, self._processor, self._reset)
         self._began = time.monotonic()
@@ -64,78 +82,122 @@ class Rank:
         self._window = window
         return CollectorLoop(self._inputs, self._work, self.steering, window=window)
 
+    def _make_acks(self) -> Acks:
+        """At-least-once: what was done is reported to the dispatcher too, and faster than by heartbeats."""
+        duty, identity = self._duty, self._member.identity
+        return Acks(
+            self._tally,
+            RpcCaller(duty.dispatch_channel, secret=self._member.secret, sender=f"{identity}#{os.getpid()}"),
+            pool=duty.pool.name,
+            rank=duty.rank,
+            generation=identity.generation,
+            credits=duty.pool.input == "source",
+            retires=duty.retires,
+            connected=self._inputs.connected,
+        )
+
     def run(self) -> None:
         """From the first order to the last frame."""
-        self._start_processor()
+        self._processor.start(self._context())
         try:
-            if self._connect():
+            if self._serve() and self._connect():
                 self._member.now("ready")
+                if self._acks is not None:
+                    self._acks.start()
                 self._loop.run()
         finally:
-            self._inputs.close()
-            self._stop_processor()
+            if self._acks is not None:
+                self._acks.stop()
+            self._processor.stop()
+
+    def _serve(self) -> bool:
+        """Look at the input, make the output channel like it. False when told to stop before."""
+        while self._to_probe is None:
+            if self.steering.stop:
+                return False
+            time.sleep(0.005)
+        channel = self._to_probe[0].channel
+        probe = look_at(channel, timeout_s=self._appear_timeout_s, should_stop=lambda: self.steering.stop)
+        if probe is None:
+            return False
+        id_field_of(probe, self._id_fields, channel=channel)
+        self._output.open(probe)
+        self._member.serves = (
+            *self._output.channels,
+            self._duty.status_channel,
+            self._duty.control_channel,
+        )
+        self._member.now("serving")
+        return True
 
     def _connect(self) -> bool:
-        """Wait for the order to connect and for the probes. False when told to stop before."""
+        """Join the distribution and wait for the first updates. False when told to stop before."""
         while self.steering.inputs is None:
             if self.steering.stop:
                 return False
             time.sleep(0.005)
+        if self.steering.released and isinstance(self._loop, CollectorLoop):
+            self._loop.released_before(decode_keys(self.steering.released))
         self._inputs.follow(self.steering.inputs)
         self.steering.inputs = None
-        timeout_s = float(self._duty.source.appear_timeout)
-        if not self._inputs.wait_for_probes(timeout_s=timeout_s, should_stop=lambda: self.steering.stop):
+        if not self._inputs.wait_for_probes(
+            timeout_s=self._appear_timeout_s, should_stop=lambda: self.steering.stop
+        ):
             return False
         if isinstance(self._loop, CollectorLoop):
             self._loop.start_producers()
-        self._output.open(self._inputs.channels[0].probe)
-        self._member.serves = (
-            self._duty.output_channel,
-            self._duty.status_channel,
-            self._duty.control_channel,
-        )
         return True
 
-    def _start_processor(self) -> None:
-        start = getattr(self._processor, "start", None)
-        if start is not None:
-            join = self._member.join
-            start(
-                Context(
-                    run=join.run, pool=self._duty.pool.name, place=self._place, base=Path(self._duty.base)
-                )
-            )
-
-    def _stop_processor(self) -> None:
-        stop = getattr(self._processor, "stop", None)
-        if stop is not None:
-            stop()
+    def _context(self) -> Context:
+        run, pool = self._member.join.run, self._duty.pool.name
+        return Context(run=run, pool=pool, place=self._place, base=Path(self._duty.base))
 
     def _reset(self) -> None:
         self._work.busy_s = 0.0
         self._tally.duplicates = 0
+        self._processor.reset_stats()
 
     def obey(self, orders: Orders) -> None:
         """Take the controller's orders; runs on the heartbeat thread."""
+        self._inputs.begin_epoch(orders.epoch)
+        self._member.epoch = max(self._member.epoch, orders.epoch)
+        if orders.probe is not None:
+            self._to_probe = orders.probe
         if orders.connect is not None and orders.connect != self._last_inputs:
             self._last_inputs = orders.connect
+            self.steering.released = orders.released
             self.steering.inputs = orders.connect
         self.steering.drain = orders.drain
         if orders.stop:
             self.steering.stop = True
 
-    _last_inputs: Any = None
-
     def collect(self) -> Report:
         """What has happened since the last heartbeat; runs on the heartbeat thread."""
         counters = self._counters()
-        delta, failed_frames = self._tally.take()
+        if self._acks is None:
+            delta, failed_frames = self._tally.take()
+        else:
+            delta, failed_frames = self._tally.report(**self._acks.take())
+        if self._duty.pool.role == "collector":
+            delta = structs.replace(delta, gathered=self._gathered())
         if self._member.state in ("ready", "drained"):
             quiet = self.steering.drain and not self._loop.queued and self._loop.quiet_for() > DRAINED_QUIET_S
             self._member.now("drained" if quiet else "ready")
+        stuck_s = self._tally.stuck_s(time.monotonic())
         if self._member.serves:
-            self._pvs.update(counters)
-        return Report(delta=delta, counters=counters, failed_frames=failed_frames)
+            self._pvs.update(counters, stuck_s=stuck_s)
+        return Report(
+            delta=delta,
+            counters=counters,
+            failed_frames=failed_frames,
+            follows=self._inputs.follows(),
+            last_key=self._tally.current,
+            facts={"stuck_s": round(stuck_s, 3)},
+        )
+
+    def _gathered(self) -> dict[int, bytes]:
+        taken = {producer: take_keys(keys) for producer, keys in self._inputs.gathered.items()}
+        return {producer: encode_keys(keys) for producer, keys in taken.items() if keys}
 
     def _counters(self) -> Counters:
         received = overruns = rejected = 0
@@ -227,7 +289,7 @@ def main() -> None:
                 raise
         with member.live(collect=rank.collect, obey=rank.obey):
             rank.run()
-        return EXIT_FAILED if member.abandoned else EXIT_DONE
+        return EXIT_FAILED if member.abandoned or member.given_up else EXIT_DONE
 
     leave(run_member(ground, identity, body))
 

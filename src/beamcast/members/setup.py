@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from beamcast.core.errors import BeamcastError
+from beamcast.core.errors import BeamcastError, Terminated
 from beamcast.members.join import Join, read_join
 from beamcast.members.member import EXIT_FAILED, EXIT_UNWELCOME, Member
 from beamcast.members.parent import die_with_parent
@@ -86,7 +86,7 @@ def _client_settings(ours: dict[str, str]) -> dict[str, str]:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    raise Terminated(128 + number)
 
 
 def run_member(ground: Ground, identity: MemberId, body: Callable[[Member], int]) -> int:

@@ -7,6 +7,8 @@ that is handed out late, never thrown away.
 import time
 from typing import Any
 
+from pyroaring import BitMap64
+
 from beamcast.core.ids import FrameKey
 from beamcast.core.reorder import ReorderWindow
 from beamcast.pools.consumer import BURST_FRAMES, NAP_S
@@ -41,9 +43,15 @@ class CollectorLoop:
             if steering.drain and self.quiet_for() > DRAIN_QUIET_S:
                 self._publish(self._window.flush())
             if idle:
+                self._work.flush()
                 self._inputs.probed()
                 time.sleep(NAP_S)
         self._publish(self._window.flush())
+        self._work.flush()
+
+    def released_before(self, keys: BitMap64) -> None:
+        """Results that another collector, now dead, has published."""
+        self._window.released_before(keys)
 
     def start_producers(self) -> None:
         """Tell the reorder window who delivers."""
@@ -72,26 +80,35 @@ class CollectorLoop:
             if waiting:
                 idle = False
                 self.last_frame_at = now = time.monotonic()
+                get = channel.queue.get
                 for _ in range(waiting):
-                    self._one(channel, channel.queue.get(0), push, now)
+                    self._one(channel, get(0), push, now)
         return idle
 
     def _one(self, channel: MonitoredChannel, pv: Any, push: Any, now: float) -> None:
-        frame_id = pv[channel.id_field]
+        frame_id = channel.read_id(pv)
         if frame_id == channel.tracker.last:
             self._work.tally.duplicates += 1
             return
-        push(channel.spec.producer, channel.observe(frame_id), pv, now)
+        key = channel.observe(frame_id)
+        channel.gathered.append(key)
+        if not push(channel.spec.producer, key, pv, now) and self._window.was_released(key):
+            # Made again although its result is final: whoever asked for it has to hear so once more.
+            self._work.tally.again.append(key)
 
     def _publish(self, ordered: list[tuple[int, Any]]) -> None:
+        if not ordered:
+            return
         do = self._work.do
+        began = time.perf_counter()
         for key, pv in ordered:
             do(pv, FrameKey(key))
+        self._work.busy_s += time.perf_counter() - began
 
     @property
     def queued(self) -> int:
         """Frames that wait for their turn or for an id before them."""
-        return self._inputs.queued + self._window.held
+        return self._inputs.queued + self._window.held + self._work.waiting
 
     def quiet_for(self) -> float:
         """Seconds since the last frame came in, 0 while any waits in a receiver queue."""

@@ -7,8 +7,10 @@ from beamcast.pools.inputs import Inputs, MonitoredChannel
 from beamcast.pools.steering import Steering
 from beamcast.pools.work import Work
 
-# Between two looks at the steering: short enough to stop at once, long enough not to be seen in the profile.
+# Between two looks at the steering, in frames and in time: short enough to stop at once however slow the processor
+# is, long enough not to be seen in the profile.
 BURST_FRAMES = 64
+BURST_S = 0.05
 WAIT_S = 0.05
 # With several inputs there is no single queue to wait on; a nap this long adds at most as much latency.
 NAP_S = 0.0005
@@ -21,6 +23,8 @@ class ConsumerLoop:
         self._inputs = inputs
         self._work = work
         self._steering = steering
+        self._burst_frames = 1
+        self._in_burst = False
         self.last_frame_at = time.monotonic()
 
     def run(self) -> None:
@@ -28,54 +32,70 @@ class ConsumerLoop:
         import pvaccess
 
         empty: type[Exception] = pvaccess.QueueEmpty
-        steering = self._steering
+        steering, inputs = self._steering, self._inputs
         while not steering.stop:
             steering.run_commands()
             if steering.inputs is not None:
-                self._inputs.follow(steering.inputs)
+                inputs.follow(steering.inputs)
                 steering.inputs = None
-                self._inputs.probed()
-            channels = [channel for channel in self._inputs.channels if channel.probe is not None]
-            if len(channels) == 1 and len(self._inputs.channels) == 1:
-                self._burst(channels[0], empty)
+                inputs.probed()
+            channels = inputs.channels
+            if len(channels) == 1 and channels[0].probe is not None:
+                self._wait_and_burst(channels[0], empty)
             else:
-                self._sweep(channels)
+                self._sweep([channel for channel in channels if channel.probe is not None])
+        self._work.flush()
 
-    def _burst(self, channel: MonitoredChannel, empty: type[Exception]) -> None:
-        """Up to BURST_FRAMES frames of the only channel; waits for the first."""
-        get = channel.queue.get
-        timeout = WAIT_S
+    def _wait_and_burst(self, channel: MonitoredChannel, empty: type[Exception]) -> None:
+        """Wait for a frame of the only channel, then take what has come with it."""
         try:
-            for _ in range(BURST_FRAMES):
-                self._one(channel, get(timeout))
-                timeout = 0.0
+            first = channel.queue.get(WAIT_S)
         except empty:
-            pass
+            self._work.flush()
+            return
+        self._burst(channel, first)
 
     def _sweep(self, channels: list[MonitoredChannel]) -> None:
-        """What waits in each of several channels, at most BURST_FRAMES of each."""
+        """What waits in each of several channels, at most one burst of each."""
         idle = True
         for channel in channels:
-            for _ in range(min(len(channel.queue), BURST_FRAMES)):
-                self._one(channel, channel.queue.get(0))
+            if len(channel.queue):
+                self._burst(channel, channel.queue.get(0))
                 idle = False
         if idle:
+            self._work.flush()
             self._inputs.probed()
             time.sleep(NAP_S)
 
-    def _one(self, channel: MonitoredChannel, pv: Any) -> None:
-        frame_id = pv[channel.id_field]
-        if frame_id == channel.tracker.last:
-            self._work.tally.duplicates += 1
-            return
-        self._work.do(pv, channel.observe(frame_id))
+    def _burst(self, channel: MonitoredChannel, pv: Any) -> None:
+        """Process `pv` and some more that wait. The frame path: what can be looked up once is."""
+        self._in_burst = True
+        began = time.perf_counter()
+        get, read_id, tracker, observe = channel.queue.get, channel.read_id, channel.tracker, channel.observe
+        work = self._work
+        do = work.do
+        count = waiting = min(len(channel.queue), self._burst_frames - 1)
+        while True:
+            frame_id = read_id(pv)
+            if frame_id == tracker.last:
+                work.tally.duplicates += 1
+            else:
+                do(pv, observe(frame_id))
+            if not waiting:
+                break
+            waiting -= 1
+            pv = get(0)
+        seconds = time.perf_counter() - began
+        work.busy_s += seconds
+        self._burst_frames = max(1, min(BURST_FRAMES, int((count + 1) * BURST_S / max(seconds, 1e-9))))
         self.last_frame_at = time.monotonic()
+        self._in_burst = False
 
     @property
     def queued(self) -> int:
         """Frames taken from the network and not yet processed."""
-        return self._inputs.queued
+        return self._inputs.queued + self._work.waiting
 
     def quiet_for(self) -> float:
-        """Seconds since the last frame, 0 while frames wait."""
-        return 0.0 if self.queued else time.monotonic() - self.last_frame_at
+        """Seconds since the last frame, 0 while frames wait or are in work."""
+        return 0.0 if self._in_burst or self.queued else time.monotonic() - self.last_frame_at

@@ -1,15 +1,17 @@
 """What a processor sees of one update: cheap to make, everything else read when it is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beamcast.core.ids import FrameKey, split_key
+from beamcast.core.errors import DataError
+from beamcast.core.ids import ID_BITS, ID_MASK, FrameKey, split_key
 from beamcast.pva.ndarray import ImageReader
 
+_NEGATIVE = 1 << (ID_BITS - 1)
 NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -33,7 +35,9 @@ class Frame:
     @property
     def id(self) -> int:
         """The value of the id field (without the epoch)."""
-        return split_key(self.key)[1]
+        folded = self.key & ID_MASK
+        # The int32 `uniqueId` of a detector becomes negative when it wraps; keys hold it modulo 2^48.
+        return folded if folded < _NEGATIVE else folded - (1 << ID_BITS)
 
     @property
     def epoch(self) -> int:
@@ -54,3 +58,16 @@ class Frame:
             return float(stamp["secondsPastEpoch"] + stamp["nanoseconds"] * 1e-9)
         except Exception:  # noqa: BLE001 - the C++ error types are only known once pvaccess is imported
             return float(np.nan)
+
+
+def stack(frames: Sequence[Frame]) -> NDArray[Any]:
+    """The images of several frames as one new array of shape (frames, rows, columns).
+
+    Copies: frames arrive one by one, each in its own memory. DataError when a frame has no image, or the images
+    differ in shape or dtype.
+    """
+    images = [frame.image for frame in frames]
+    kinds = {(image.shape, image.dtype) for image in images}
+    if len(kinds) != 1:
+        raise DataError(f"{len(images)} images of {len(kinds)} different shapes or dtypes can't be stacked")
+    return np.stack(images)

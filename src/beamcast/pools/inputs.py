@@ -6,27 +6,111 @@ current value again; an id that repeats is counted as a duplicate.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from operator import itemgetter, methodcaller
 from typing import Any
 
 from beamcast.core.errors import DataError, WorldError
-from beamcast.core.ids import Epoch, EpochTracker
+from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
 from beamcast.pva.messages import Input
+
+_TYPED_GETTERS = {
+    "BYTE": "getByte",
+    "UBYTE": "getUByte",
+    "SHORT": "getShort",
+    "USHORT": "getUShort",
+    "INT": "getInt",
+    "UINT": "getUInt",
+    "LONG": "getLong",
+    "ULONG": "getULong",
+}
+
+
+def id_reader(probe: Any, name: str) -> Callable[[Any], Any]:
+    """How to read field `name` ("a.b" for a nested one) of updates that look like `probe`.
+
+    The getter of the field's own integer type takes a third of the time of ``pv[name]`` (pvapy 5.6).
+    """
+    field: Any = probe.getStructureDict()
+    for step in name.split("."):
+        field = field.get(step) if isinstance(field, dict) else None
+    getter = _TYPED_GETTERS.get(getattr(field, "name", ""))
+    return methodcaller(getter, name) if getter else itemgetter(name)
+
+
+# pvaccess may crash when a channel object goes away while its C++ threads still use it (seen with two name servers):
+# channels that were left are kept until the process ends. They are few: one for each restart of a producer.
+_LEFT: list[Any] = []
+
+
+def id_field_of(update: Any, candidates: tuple[str, ...], *, channel: str) -> str:
+    """The first candidate that the update has as a field; DataError when it has none."""
+    for name in candidates:
+        if update.hasField(name):
+            return name
+    raise DataError(
+        f"channel {channel} has no id field {candidates[0]!r}; its fields are: {', '.join(sorted(update.keys()))}",
+        hint="set id_field under [source] to the field that numbers the frames",
+    )
+
+
+def look_at(channel: str, *, timeout_s: float, should_stop: Callable[[], bool]) -> Any:
+    """The channel's current value, without a monitor and so without a turn in the distribution.
+
+    None when told to stop; WorldError when there is no answer within `timeout_s` seconds.
+    """
+    import pvaccess
+
+    connection = pvaccess.Channel(channel)
+    _LEFT.append(connection)
+    connection.setTimeout(1.0)
+    deadline = time.monotonic() + timeout_s
+    while not should_stop():
+        try:
+            return connection.get("field()")
+        except pvaccess.PvaException as trouble:
+            if time.monotonic() > deadline:
+                raise WorldError(
+                    f"channel {channel} does not answer within {timeout_s:g} s: {trouble}",
+                    hint="is its server up and reachable from this node? `beamcast plan` prints the addresses",
+                ) from trouble
+    return None
 
 
 class MonitoredChannel:
     """One monitor. `queue` holds updates in the order in which they came."""
 
-    __slots__ = ("_channel", "id_field", "observe", "probe", "queue", "spec", "tracker")
+    __slots__ = (
+        "_channel",
+        "gathered",
+        "id_field",
+        "observe",
+        "probe",
+        "queue",
+        "read_id",
+        "spec",
+        "tracker",
+    )
 
-    def __init__(self, spec: Input, *, queue_length: int, id_fields: tuple[str, ...], epoch: int) -> None:
+    def __init__(
+        self,
+        spec: Input,
+        *,
+        queue_length: int,
+        id_fields: tuple[str, ...],
+        keys: EpochTracker | FixedEpoch,
+        gathered: list[int],
+    ) -> None:
         import pvaccess
 
         self.spec = spec
-        self.tracker = EpochTracker(Epoch(epoch))
+        self.gathered = gathered
+        self.tracker = keys
         self.observe = self.tracker.observe
         self.queue = pvaccess.PvObjectQueue(queue_length)
         self.id_field = id_fields[0]
+        self.read_id: Callable[[Any], Any] = itemgetter(self.id_field)
         self.probe: Any = None
         self._channel = pvaccess.Channel(spec.channel)
         self._channel.qMonitor(self.queue, spec.request)
@@ -38,16 +122,10 @@ class MonitoredChannel:
         if not len(self.queue):
             return False
         probe = self.queue.get(0)
-        for name in id_fields:
-            if probe.hasField(name):
-                self.id_field = name
-                self.probe = probe
-                return True
-        has = ", ".join(sorted(probe.keys()))
-        raise DataError(
-            f"channel {self.spec.channel} has no id field {id_fields[0]!r}; its fields are: {has}",
-            hint="set id_field under [source] to the field that numbers the frames",
-        )
+        self.id_field = id_field_of(probe, id_fields, channel=self.spec.channel)
+        self.read_id = id_reader(probe, self.id_field)
+        self.probe = probe
+        return True
 
     @property
     def connected(self) -> bool:
@@ -63,16 +141,24 @@ class MonitoredChannel:
     def close(self) -> None:
         """Stop the monitor."""
         self._channel.stopMonitor()
+        _LEFT.append(self._channel)
 
 
 class Inputs:
     """All monitors of a rank; changed between frames by the frame loop's thread."""
 
-    def __init__(self, *, queue_length: int, id_fields: tuple[str, ...], epoch: int) -> None:
+    def __init__(
+        self, *, queue_length: int, id_fields: tuple[str, ...], epoch: int, fixed_epoch: bool = False
+    ) -> None:
+        """`epoch` is the one in which the inputs begin. With `fixed_epoch` only `begin_epoch` changes it, without an
+        id that goes back does."""
+        self._fixed = FixedEpoch(Epoch(epoch)) if fixed_epoch else None
         self._queue_length = queue_length
         self._id_fields = id_fields
         self._epoch = epoch
         self.channels: list[MonitoredChannel] = []
+        # What came from which producer, by its rank; appended by a collector's loop, taken by the heartbeat.
+        self.gathered: defaultdict[int, list[int]] = defaultdict(list)
 
     def follow(self, wanted: tuple[Input, ...]) -> list[MonitoredChannel]:
         """Connect to what is wanted and not yet monitored, leave what is not wanted any more; returns those left."""
@@ -86,8 +172,21 @@ class Inputs:
 
     def _monitor(self, spec: Input) -> MonitoredChannel:
         return MonitoredChannel(
-            spec, queue_length=self._queue_length, id_fields=self._id_fields, epoch=self._epoch
+            spec,
+            queue_length=self._queue_length,
+            id_fields=self._id_fields,
+            keys=self._fixed or EpochTracker(Epoch(self._epoch)),
+            gathered=self.gathered[spec.producer],
         )
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Number frames in a later epoch from now on; an earlier one is ignored."""
+        if self._fixed is not None and epoch > self._fixed.epoch:
+            self._fixed.epoch = Epoch(epoch)
+
+    def connected(self) -> bool:
+        """Whether all monitors are connected now."""
+        return all(channel.connected for channel in self.channels)
 
     def probed(self) -> bool:
         """Whether every monitor has received its first update; DataError when the id field is missing."""
@@ -114,6 +213,10 @@ class Inputs:
         """Updates that wait in the receiver queues."""
         return sum(len(channel.queue) for channel in self.channels)
 
-    def close(self) -> None:
-        """Stop all monitors."""
-        self.follow(())
+    def follows(self) -> dict[int, int]:
+        """The generation of each producer from which updates have come, by the producer's rank."""
+        return {
+            channel.spec.producer: channel.spec.generation
+            for channel in self.channels
+            if channel.probe is not None
+        }

@@ -1,69 +1,46 @@
-"""From what a processor returns to an update of the output channel.
+"""From what a processor returns to an update of an output channel.
 
-The way is chosen once, when the output record is made; for each frame there is one call. A PvObject (pass-through)
-is published as it is: its arrays are shared with the record, not copied.
+The records are made before the first frame, from what the processor says that it returns: a record whose structure
+changes would cut off whoever reads it. A PvObject (pass-through) is published as it is: its arrays are shared with
+the record, not copied. Every update is checked against the record's structure; that costs nothing that can be
+measured (pvapy 5.6), and the unchecked call crashes the interpreter when they differ.
+
+A processor with several outputs has one channel for each, `…:output`, `…:output:1` and so on. So ids stay unique on
+each channel, and neither the distributor nor a collector takes one output for a repetition of the other.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from beamcast.core.errors import DataError, UsageError
-from beamcast.core.ids import split_key
+from beamcast.core.errors import DataError
 from beamcast.pools.frame import Frame
-from beamcast.pva.ndarray import make_ndarray, set_image
+from beamcast.pools.records import converted, converters
+from beamcast.pva.ndarray import MAX_FRAME_ID, make_ndarray, set_image
 
-_SCALARS = {float: "DOUBLE", int: "LONG", bool: "BOOLEAN", str: "STRING"}
-
-
-def field_types(output: Mapping[str, Any]) -> dict[str, Any]:
-    """The pvAccess structure for a processor's declared `output`; UsageError for a type that has no pvAccess form."""
-    import pvaccess
-
-    fields: dict[str, Any] = {"uniqueId": pvaccess.LONG, "timeStamp": pvaccess.PvTimeStamp()}
-    for name, kind in output.items():
-        element = _element(kind)
-        if name in fields or element is None:
-            raise UsageError(
-                f"output field {name!r} of type {kind!r} is not possible",
-                hint="use float, int, bool, str or a list of one of them; 'uniqueId' and 'timeStamp' are ours",
-            )
-        scalar = getattr(pvaccess, _SCALARS[element])
-        fields[name] = scalar if kind is element else [scalar]
-    return fields
+Publish = Callable[[Any, Frame], None]
 
 
-def _element(kind: Any) -> type | None:
-    if kind in _SCALARS:
-        return kind  # type: ignore[no-any-return]
-    arguments: tuple[Any, ...] = getattr(kind, "__args__", ())
-    return arguments[0] if len(arguments) == 1 and arguments[0] in _SCALARS else None
+def output_channels(channel: str, count: int) -> tuple[str, ...]:
+    """The channels of a processor with `count` outputs."""
+    return (channel, *(f"{channel}:{number}" for number in range(1, count)))
 
 
-class Output:
-    """One output channel of a rank, on the rank's server. Used by the frame loop's thread only."""
+class Branch:
+    """One output channel of a rank, on the rank's server. `fields`: the declared fields of its dictionaries."""
 
-    def __init__(self, server: Any, channel: str, *, declared: Mapping[str, Any] | None) -> None:
-        self._server = server
-        self._channel = channel
-        self._declared = declared
-        self._fields: Any = None
-        self._array: Any = None
-        self._pv_type: type = object
-        self.published = 0
-
-    def open(self, probe: Any) -> None:
-        """Make the record from the probe update, before the first frame."""
+    def __init__(self, server: Any, channel: str, *, record: Any, fields: Mapping[str, Any] | None) -> None:
         import pvaccess
 
-        self._pv_type = pvaccess.PvObject
-        if self._declared is not None:
-            structure = field_types(self._declared)
-            self._fields = pvaccess.PvObject(structure)
-            self._server.addRecord(self._channel, pvaccess.PvObject(structure))
-        else:
-            self._server.addRecord(self._channel, probe.copy())
+        self._channel = channel
+        self._update = server.update
+        self._pv_type: type = pvaccess.PvObject
+        self._values: Any = record.copy() if fields is not None else None
+        self._rules = converters(fields) if fields is not None else {}
+        self._array: Any = None
+        server.addRecord(channel, record.copy())
 
     def publish(self, result: Any, frame: Frame) -> None:
         """Publish one result; DataError when it is none of the forms that a processor may return."""
@@ -78,36 +55,105 @@ class Output:
                 f"process() returned {type(result).__name__}",
                 hint="return an array, a dict of the declared output fields, a PvObject, or None for no output",
             )
-        self._server.updateUnchecked(self._channel, pv)
-        self.published += 1
+        self.send(pv)
+
+    def send(self, pv: Any) -> None:
+        """Publish a PvObject; DataError when it is not of the record's structure."""
+        try:
+            self._update(self._channel, pv)
+        except ValueError as error:
+            raise DataError(
+                f"the result does not have the structure of the output record: {error}",
+                hint="say what you return: `output = numpy.ndarray` for images, or a method output_type(probe)",
+            ) from error
 
     def _from_dict(self, result: Mapping[str, Any], frame: Frame) -> Any:
-        if self._fields is None:
+        if self._values is None:
             raise DataError(
                 "process() returned a dict, but the processor declares no output fields",
                 hint='give the class an attribute such as output = {"total": float}',
             )
-        fields = self._fields
-        fields["uniqueId"] = split_key(frame.key)[1]
-        fields["timeStamp"] = frame.pv["timeStamp"] if frame.pv.hasField("timeStamp") else _now()
-        for name, value in result.items():
-            fields[name] = value
-        return fields
+        values = self._values
+        for name, value in converted(self._rules, result).items():
+            values[name] = value
+        values["uniqueId"] = frame.id
+        values["timeStamp"] = _stamp(frame)
+        return values
 
     def _from_array(self, image: Any, frame: Frame) -> Any:
-        frame_id = split_key(frame.key)[1]
+        if frame.id > MAX_FRAME_ID:
+            raise DataError(f"frame id {frame.id} does not fit into an NTNDArray, whose ids have 32 bits")
         if self._array is None:
-            self._array = make_ndarray(image, frame_id=frame_id, timestamp_s=frame.timestamp)
-        else:
-            set_image(self._array, image)
-            self._array["uniqueId"] = frame_id
-            self._array["timeStamp"] = frame.pv["timeStamp"]
+            timestamp_s = frame.timestamp
+            known = timestamp_s == timestamp_s
+            self._array = make_ndarray(
+                image, frame_id=frame.id, timestamp_s=timestamp_s if known else time.time()
+            )
+            return self._array
+        set_image(self._array, image)
+        self._array["uniqueId"] = frame.id
+        self._array["timeStamp"] = self._array["dataTimeStamp"] = _stamp(frame)
         return self._array
 
 
-def _now() -> Any:
-    import time
+class Output:
+    """All output channels of a rank. Used by the frame loop's thread; a PvaPy processor may use `send` from its own."""
 
+    def __init__(
+        self,
+        server: Any,
+        channel: str,
+        *,
+        count: int = 1,
+        records: Callable[[Any], Sequence[Any]],
+        fields: Sequence[Mapping[str, Any] | None],
+    ) -> None:
+        """`records(probe)` gives the PvObjects that the `count` records are made like, `fields` the declared fields
+        of each, None where no dictionary is returned."""
+        self._server = server
+        self._records = records
+        self._fields = fields
+        self._branches: list[Branch] = []
+        self.channels = output_channels(channel, count)
+        self.published = 0
+        self.publish: Publish = self._publish_one if count == 1 else self._publish_several
+
+    def open(self, probe: Any) -> None:
+        """Make the records, `probe` being an update of the input, before the first frame."""
+        made = self._records(probe)
+        self._branches = [
+            Branch(self._server, channel, record=record, fields=fields)
+            for channel, record, fields in zip(self.channels, made, self._fields, strict=True)
+        ]
+
+    def send(self, pv: Any) -> None:
+        """Publish a PvObject on the first channel; DataError when it has another structure than the record."""
+        self._branches[0].send(pv)
+        self.published += 1
+
+    def _publish_one(self, result: Any, frame: Frame) -> None:
+        self._branches[0].publish(result, frame)
+        self.published += 1
+
+    def _publish_several(self, results: Any, frame: Frame) -> None:
+        count = len(self._branches)
+        if (
+            not isinstance(results, list | tuple)
+            or len(results) != count
+            or any(one is None for one in results)
+        ):
+            raise DataError(
+                f"process() has to return a list or tuple of {count} results, since outputs = {count}",
+                hint="or None for no output at all",
+            )
+        for branch, result in zip(self._branches, results, strict=True):
+            branch.publish(result, frame)
+        self.published += 1
+
+
+def _stamp(frame: Frame) -> Any:
+    if frame.pv.hasField("timeStamp"):
+        return frame.pv["timeStamp"]
     import pvaccess
 
     return pvaccess.PvTimeStamp(time.time())

@@ -1,9 +1,6 @@
-"""Loading a user's processor and saying what it may return.
+"""Loading a user's processor: by its name in the workflow, native or written for PvaPy.
 
-A processor is a class. `process(frame)` is the only method it must have; `start(context)`, `configure(**params)`,
-`stats()` and `stop()` are called where they exist. Its parameters are keyword arguments of the constructor, from the
-pool's `params`. Where it returns dictionaries it says beforehand what is in them, so that the output channel exists
-before the first frame: `output = {"total": float, "peaks": list[float]}`.
+Which of the two a class is, is decided by its shape (`beamcast.pools.adapter`); the rank sees one interface.
 """
 
 import difflib
@@ -12,68 +9,119 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from beamcast.core.errors import UsageError
-from beamcast.core.place import Place
+from beamcast.pools.adapter import PvapyProcessor, is_pvapy_class, pvapy_config
+from beamcast.pools.context import Context, Station
 from beamcast.pools.frame import Frame
+from beamcast.pools.native import NativeProcessor
+from beamcast.pools.output import Output
+from beamcast.pools.params import checked_arguments
+
+__all__ = ["Context", "LoadedProcessor", "Station", "load_processor", "open_output"]
 
 
-class Processor(Protocol):
-    """The native interface."""
+class LoadedProcessor(Protocol):
+    """A user's processor as the rank uses it.
 
-    def process(self, frame: Frame) -> Any:
-        """Work on one frame. Return an array, a dict of the declared fields, a PvObject, or None for no output."""
+    `publishes_itself`: what `process` returns only says whether it did. `outputs`: how many results a frame has, each
+    with its own channel. `fields`: the declared dictionary fields of each. `batch`: frames in one `process_batch`.
+    """
+
+    @property
+    def process(self) -> Callable[[Frame], Any]: ...
+    @property
+    def process_batch(self) -> Callable[[list[Frame]], Any] | None: ...
+    @property
+    def publishes_itself(self) -> bool: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def fields(self) -> Sequence[Mapping[str, Any] | None]: ...
+
+    def records(self, probe: Any) -> Sequence[Any]:
+        """What the output records are made like."""
+
+    def start(self, context: Context) -> None:
+        """Before the first frame."""
+
+    def stop(self) -> None:
+        """After the last frame."""
+
+    def configure(self, values: Mapping[str, object]) -> None:
+        """New parameters, between two frames."""
+
+    def reset_stats(self) -> None:
+        """Count from 0 again."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """The user's statistics; called on the heartbeat thread."""
+
+    def stats_types(self) -> Mapping[str, Any]:
+        """Their pvAccess types."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a processor may want to know when it starts."""
-
-    run: str
-    pool: str
-    place: Place
-    base: Path
-
-
-def load_processor(spec: str, params: Mapping[str, object], *, base: Path) -> Processor:
+def load_processor(
+    spec: str, params: Mapping[str, object], *, base: Path, station: Station
+) -> LoadedProcessor:
     """Make the processor that `spec` ("file.py:Class" beside the workflow, or "package.module:Class") names.
 
-    UsageError when there is no such file, module or class, when its constructor refuses the parameters or raises,
-    or when it has no `process`; the traceback of the user's code is in the error's notes.
+    UsageError when there is no such file, module or class, when the parameters do not fit its constructor or it
+    raises, or when it has no `process`; the traceback of the user's code is in the error's notes.
     """
+    made = _find_class(spec, base)
+    if is_pvapy_class(made):
+        config = pvapy_config(params, station)
+        return PvapyProcessor(_construct(lambda: made(config), spec), spec=spec, station=station)
+    arguments = checked_arguments(made, params, what=f"processor {spec!r}")
+    return NativeProcessor(_construct(lambda: made(**arguments), spec), spec=spec)
+
+
+def open_output(processor: LoadedProcessor, station: Station) -> Output:
+    """The output channels that fit a processor; `Output.open` then makes the records."""
+    output = Output(
+        station.server,
+        station.output_channel,
+        count=processor.outputs,
+        records=processor.records,
+        fields=processor.fields,
+    )
+    if isinstance(processor, PvapyProcessor):
+        processor.attach(output.send)
+    return output
+
+
+def _find_class(spec: str, base: Path) -> type:
     where, _, class_name = spec.rpartition(":")
     module = _load_file(base / where, spec) if where.endswith(".py") else _load_module(where, spec)
     made = getattr(module, class_name, None)
-    if not inspect.isclass(made):
-        classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
-        near = difflib.get_close_matches(class_name, classes, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?" if near else f"classes there: {', '.join(sorted(classes)) or 'none'}"
-        )
-        raise UsageError(f"processor {spec!r}: no class {class_name!r} in {where}", hint=hint)
+    if inspect.isclass(made):
+        return made
+    classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
+    near = difflib.get_close_matches(class_name, classes, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"classes there: {', '.join(sorted(classes)) or 'none'}"
+    raise UsageError(f"processor {spec!r}: no class {class_name!r} in {where}", hint=hint)
+
+
+def _construct(make: Callable[[], Any], spec: str) -> Any:
     try:
-        processor = made(**params)
-    except Exception as error:  # the user's constructor may raise anything
-        refused = UsageError(
-            f"processor {spec!r} can't be made: {type(error).__name__}: {error}",
-            hint=f"its parameters are {inspect.signature(made)}, the workflow gives {dict(params)!r}",
-        )
+        return make()
+    except (Exception, SystemExit) as error:  # the user's constructor may raise anything
+        refused = UsageError(f"processor {spec!r} can't be made: {type(error).__name__}: {error}")
         refused.add_note(traceback.format_exc())
         raise refused from error
-    if not callable(getattr(processor, "process", None)):
-        raise UsageError(f"processor {spec!r} has no method process(frame)")
-    return cast(Processor, processor)
 
 
 def _load_module(name: str, spec: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a user's module may raise anything when imported
+    except (Exception, SystemExit) as error:  # a user's module may raise anything when imported
         refused = UsageError(f"processor {spec!r}: can't import {name}: {type(error).__name__}: {error}")
         refused.add_note(traceback.format_exc())
         raise refused from error
@@ -94,7 +142,7 @@ def _load_file(path: Path, spec: str) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     try:
         description.loader.exec_module(module)
-    except Exception as error:  # the user's file may raise anything
+    except (Exception, SystemExit) as error:  # the user's file may raise anything
         refused = UsageError(f"processor {spec!r}: {path.name} fails: {type(error).__name__}: {error}")
         refused.add_note(traceback.format_exc())
         raise refused from error

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from beamcast.pools.processor import Processor
+from beamcast.core.errors import UsageError
+from beamcast.pools.processor import LoadedProcessor
 from beamcast.pools.steering import Steering
+from beamcast.pools.user_stats import UserStats
 from beamcast.pva.messages import Counters, RankDuty
 
 MAX_ARGUMENT_CHARACTERS = 65536
@@ -30,7 +32,7 @@ def _status_structure(id_field: str) -> dict[str, Any]:
         "queueStats": dict.fromkeys(("nReceived", "nRejected", "nDelivered", "nQueued"), pva.UINT),
         "processorStats": {
             **dict.fromkeys(("nProcessed", "nErrors", "nMissed"), pva.UINT),
-            **dict.fromkeys(("runtime", "processedRate", "busyTime"), pva.DOUBLE),
+            **dict.fromkeys(("runtime", "processedRate", "busyTime", "stuckTime"), pva.DOUBLE),
         },
     }
 
@@ -39,7 +41,12 @@ class RankPvs:
     """Serves status and control of one rank. `update` runs on the heartbeat thread."""
 
     def __init__(
-        self, server: Any, duty: RankDuty, steering: Steering, processor: Processor, reset: Callable[[], None]
+        self,
+        server: Any,
+        duty: RankDuty,
+        steering: Steering,
+        processor: LoadedProcessor,
+        reset: Callable[[], None],
     ) -> None:
         import pvaccess as pva
 
@@ -50,15 +57,17 @@ class RankPvs:
         self._reset = reset
         self._began = time.monotonic()
         id_field = f"{duty.pool.role}Id"
-        self._status = pva.PvObject(_status_structure(id_field), {id_field: duty.rank})
+        self._user_stats = UserStats(processor)
+        structure = {**_status_structure(id_field), **self._user_stats.structure}
+        self._status = pva.PvObject(structure, {id_field: duty.rank})
         server.addRecord(duty.status_channel, self._status.copy())
         self._control = pva.PvObject(
             {"command": pva.STRING, "args": pva.STRING, "statusMessage": pva.STRING, "objectTime": pva.DOUBLE}
         )
         server.addRecord(duty.control_channel, self._control, self._written)
 
-    def update(self, counters: Counters) -> None:
-        """Publish the state of the rank."""
+    def update(self, counters: Counters, *, stuck_s: float = 0.0) -> None:
+        """Publish the state of the rank; `stuck_s` is for how long the processor has been busy with one frame."""
         now, runtime = time.time(), time.monotonic() - self._began
         done = counters.published
         self._status.set(
@@ -78,7 +87,9 @@ class RankPvs:
                     "runtime": runtime,
                     "processedRate": done / runtime,
                     "busyTime": counters.busy_s,
+                    "stuckTime": stuck_s,
                 },
+                **self._user_stats.read(),
             }
         )
         self._server.update(self._duty.status_channel, self._status)
@@ -102,17 +113,16 @@ class RankPvs:
         return f"unknown command {command!r}; known are configure, get_stats, reset_stats, stop"
 
     def _configure(self, arguments: str) -> str:
-        configure = getattr(self._processor, "configure", None)
-        if configure is None:
-            return "this processor has no configure()"
         if len(arguments) > MAX_ARGUMENT_CHARACTERS:
             return f"args are too long: {len(arguments)} characters, at most {MAX_ARGUMENT_CHARACTERS}"
         try:
             values = json.loads(arguments)
             if not isinstance(values, dict):
                 return "args must be a JSON object of parameters"
-            configure(**values)
-        except Exception as error:  # noqa: BLE001 - JSON or the user's code: told to whoever wrote, the rank goes on
+            self._processor.configure(values)
+        except UsageError as refused:
+            return f"not configured: {refused}"
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - JSON or the user's code: told to whoever wrote
             return f"not configured: {type(error).__name__}: {error}"
         return "configured"
 

@@ -16,6 +16,7 @@ class Steering:
     stop: bool = False
     drain: bool = False
     inputs: tuple[Input, ...] | None = None
+    released: bytes = b""
     commands: queue.SimpleQueue[Command] = field(default_factory=queue.SimpleQueue)
 
     def run_commands(self) -> None:

@@ -78,7 +78,11 @@ class Input(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """What a rank has to do. `slot` is its turn among the sets of its pool."""
+    """What a rank has to do. `slot` is its turn among the sets of its pool.
+
+    `input_channel` is for people and processors; with several producers it has a `*` for the producer's rank.
+    `input_id_field`: the field that numbers the frames there; absent: `uniqueId`, or that of the source.
+    """
 
     rank: int
     pool: Pool
@@ -88,6 +92,10 @@ class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
     output_channel: str
     status_channel: str
     control_channel: str
+    dispatch_channel: str = ""
+    retires: bool = False
+    input_channel: str = ""
+    input_id_field: str | None = None
     epoch: int = 0
 
 
@@ -129,7 +137,10 @@ class Counters(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Delta(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Which ids reached which hop since the last heartbeat; each a serialised 64-bit Roaring bitmap."""
+    """Which ids reached which hop since the last heartbeat; each a serialised 64-bit Roaring bitmap.
+
+    `gathered`: what a collector received, by the rank of the producer that had processed it.
+    """
 
     seen: bytes = b""
     mirrored: bytes = b""
@@ -138,10 +149,16 @@ class Delta(Message, frozen=True, kw_only=True, omit_defaults=True):
     dropped: bytes = b""
     failed: bytes = b""
     delivered: bytes = b""
+    gathered: dict[int, bytes] = {}
 
 
 class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="heartbeat"):
-    """I live, this is my state, and these frames went through my hands."""
+    """I live, this is my state, and these frames went through my hands.
+
+    `follows`: the generation of each producer, by its rank, whose output this member receives. `counts_from`: the
+    mirror's first frame of the run. `epoch`: the one that the member works in; `next_epoch`: the one that the
+    dispatcher wants to begin, since all frames of the one before are final. `rpc_channel`, `rpc_port`: a service.
+    """
 
     member: MemberId
     state: MemberState
@@ -150,22 +167,43 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     counters: Counters = Counters()
     failed_frames: tuple[FailedFrame, ...] = ()
     serves: tuple[str, ...] = ()
+    follows: dict[int, int] = {}
     problem: str = ""
     problem_detail: str = ""
     problem_kind: Literal["", "usage", "world"] = ""
     last_key: int | None = None
+    counts_from: int | None = None
+    epoch: int = 0
+    next_epoch: int = 0
+    rpc_channel: str = ""
+    rpc_port: int = 0
     facts: dict[str, float] = {}
 
 
 class Orders(Message, frozen=True, kw_only=True, omit_defaults=True, tag="orders"):
-    """The answer to a heartbeat: what to do next. Each order may come again and is then without effect."""
+    """The answer to a heartbeat: what to do next. Each order may come again and is then without effect.
 
+    `arm`: every rank receives; what comes from now on belongs to the run. `epoch`: number frames so from now on.
+    `released`: results that the beamline has, so that a new collector does not publish them again. `dead`: to the
+    dispatcher, ranks that are gone for good in this generation; `reborn`: ranks that have taken the place of dead
+    ones and receive.
+
+    `probe`: these are your inputs, look at one update of each, without taking part in the distribution, and serve
+    your output. `connect`: whoever reads your output is there; take your share of the frames.
+    """
+
+    probe: tuple[Input, ...] | None = None
     connect: tuple[Input, ...] | None = None
+    arm: bool = False
     start: bool = False
     drain: bool = False
     stop: bool = False
     heartbeat_s: float = 1.0
     configure: dict[str, object] | None = None
+    epoch: int = 0
+    released: bytes = b""
+    dead: tuple[MemberId, ...] = ()
+    reborn: tuple[MemberId, ...] = ()
 
 
 class Question(Message, frozen=True, kw_only=True, omit_defaults=True, tag="question"):
@@ -180,8 +218,69 @@ class Reply(Message, frozen=True, kw_only=True, omit_defaults=True, tag="reply")
     report: bytes
 
 
-Request = Registration | Heartbeat | Question
-Answer = Welcome | Unwelcome | Orders | Reply
+class DispatchedPool(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """One pool to the dispatcher: the channel of each rank, in order, and how many frames a rank may hold."""
+
+    name: str
+    channels: tuple[str, ...]
+    window: int
+    max_attempts: int
+    retire_on_ack: bool
+
+
+class DispatchPlan(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """What the dispatching mirror has to do. `channel` is its own service; sizes in bytes, queue in frames."""
+
+    channel: str
+    source: str
+    id_field: str
+    queue: int
+    appear_timeout_s: float
+    replay_bytes: int
+    overflow: Literal["drop", "spill"]
+    spill_bytes: int
+    spill_folder: str | None
+    retire_timeout_s: float
+    pools: tuple[DispatchedPool, ...]
+
+
+class Join(Message, frozen=True, kw_only=True, omit_defaults=True, tag="join"):
+    """To the dispatcher: this rank's monitor receives, frames may come."""
+
+    pool: str
+    rank: int
+    generation: int
+
+
+class Progress(Message, frozen=True, kw_only=True, omit_defaults=True, tag="progress"):
+    """To the dispatcher: what a rank did with its frames. Repeated unchanged until it is answered.
+
+    Without any frame it says that the rank lives.
+    """
+
+    pool: str
+    rank: int
+    generation: int
+    serial: int
+    processed: bytes = b""
+    dropped: bytes = b""
+    failed: tuple[tuple[int, str], ...] = ()
+
+
+class Retired(Message, frozen=True, kw_only=True, omit_defaults=True, tag="retired"):
+    """To the dispatcher: the results of these frames are final. May come again."""
+
+    keys: bytes
+
+
+class Taken(Message, frozen=True, kw_only=True, omit_defaults=True, tag="taken"):
+    """The dispatcher's answer. `known` is False for a rank that has to join again."""
+
+    known: bool = True
+
+
+Request = Registration | Heartbeat | Question | Join | Progress | Retired
+Answer = Welcome | Unwelcome | Orders | Reply | Taken
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
 _request_decoder = msgspec.msgpack.Decoder(Request, dec_hook=dec_hook)
@@ -203,3 +302,13 @@ def decode_answer(body: bytes) -> Answer:
     """The controller's message; msgspec.DecodeError (a ValueError) when it is not one."""
     answer: Answer = _answer_decoder.decode(body)
     return answer
+
+
+def encode_dispatch_plan(plan: DispatchPlan) -> str:
+    """The plan as JSON, for the command line of the mirror."""
+    return msgspec.json.encode(plan).decode()
+
+
+def decode_dispatch_plan(text: bytes) -> DispatchPlan:
+    """The plan from JSON."""
+    return msgspec.json.decode(text, type=DispatchPlan)

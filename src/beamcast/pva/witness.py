@@ -7,7 +7,7 @@ and costs the sender little. Loss is told by comparing ids, never by counters.
 from typing import Any
 
 from beamcast.core.errors import DataError
-from beamcast.core.ids import Epoch, EpochTracker
+from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
 
 # Half a second of ids at 26 kHz may wait between two heartbeats, in the server and here.
 QUEUE_LENGTH = 20000
@@ -16,13 +16,21 @@ QUEUE_LENGTH = 20000
 class Witness:
     """Collects the ids of one channel. `take` is called by one thread, a few times a second."""
 
-    def __init__(self, channel: str, *, id_fields: tuple[str, ...], provider: str = "pva") -> None:
+    def __init__(
+        self,
+        channel: str,
+        *,
+        id_fields: tuple[str, ...],
+        provider: str = "pva",
+        keys: EpochTracker | FixedEpoch | None = None,
+    ) -> None:
+        """`keys` makes frame keys of ids; by default an id lower than the last one begins a new epoch."""
         import pvaccess
 
         self._name = channel
         self._id_fields = id_fields
         self._id_field: str | None = None
-        self._tracker = EpochTracker(Epoch(0))
+        self._keys = keys or EpochTracker(Epoch(0))
         self._queue = pvaccess.PvObjectQueue(QUEUE_LENGTH)
         self._channel = pvaccess.Channel(channel, pvaccess.CA if provider == "ca" else pvaccess.PVA)
         fields = id_fields[0] if len(id_fields) == 1 else ""
@@ -42,7 +50,7 @@ class Witness:
             pv = self._queue.get(0)
             if self._id_field is None:
                 self._id_field = self._find_field(pv)
-            keys.append(self._tracker.observe(pv[self._id_field]))
+            keys.append(self._keys.observe(pv[self._id_field]))
         if keys:
             self.last_key = keys[-1]
         return keys

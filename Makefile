@@ -1,0 +1,42 @@
+# Everything a newcomer needs: Python 3.11 or newer and make. `make demo` shows it working, `make test` proves it.
+PYTHON ?= python3
+SITE ?= local
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test check unit system bench install wheel clean
+
+demo: $(STAMP)  ## Stream a simulated detector through a pool and back; SITE=local or local-mpi
+	@$(BIN)/python examples/first-light/demo.py --site "$(SITE)"
+
+test: check unit system  ## What CI runs
+
+check: $(STAMP)
+	$(BIN)/ruff check src tests bench examples
+	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest tests/unit -q
+
+system: $(STAMP)
+	$(BIN)/python -m pytest tests/system -q
+
+bench: $(STAMP)  ## Frames per second against a bare pvaccess monitor and PvaPy, in one run
+	$(BIN)/python bench/throughput.py
+
+wheel: $(STAMP)
+	$(BIN)/python -m build
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("beamcast needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+clean:
+	rm -rf .venv build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

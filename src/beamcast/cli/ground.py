@@ -1,0 +1,65 @@
+"""Where a standalone process stands: its address and port, and where it looks for channels of others.
+
+It serves on one address and port, answers TCP searches there, and neither hears nor sends UDP as a server. As a
+client it asks the name servers it was given; without any it searches as the user's own EPICS settings say.
+"""
+
+import os
+import random
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
+from beamcast.pva.interfaces import resolve_address
+
+FIRST_PORT = 20000
+LAST_PORT = 29999
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Address and port on which this process serves."""
+
+    address: str
+    port: int
+
+    def check(self) -> None:
+        """WorldError when the server that was started did not get its port."""
+        check_bound([self.port])
+
+    def how_to_read(self, channel: str) -> str:
+        """A line that a user can run elsewhere."""
+        return f"EPICS_PVA_NAME_SERVERS={self.address}:{self.port} pvget {channel}"
+
+
+def environment(address: str, port: int, name_servers: Sequence[str]) -> dict[str, str]:
+    """The EPICS variables of a standalone process."""
+    ours = server_environment(address=address, port=port, name_servers=name_servers)
+    if name_servers:
+        return ours
+    theirs = {name: value for name, value in os.environ.items() if name.startswith("EPICS_PVA_")}
+    return {**{name: value for name, value in ours.items() if name.startswith("EPICS_PVAS_")}, **theirs}
+
+
+def stand(*, interface: str, port: int | None, name_servers: Sequence[str] = ()) -> Stand:
+    """Choose address and port and settle the EPICS environment, before anything of pvaccess is made."""
+    address = resolve_address([interface])
+    if port is None:
+        start = random.randrange(LAST_PORT - FIRST_PORT + 1)
+        port = free_port(FIRST_PORT, LAST_PORT, address, prefer=start)
+    else:
+        free_port(port, port, address)
+    apply_environment(environment(address, port, name_servers))
+    return Stand(address, port)
+
+
+def on_stop_signals(stop: Callable[[], None]) -> None:
+    """Have Ctrl-C and SIGTERM call `stop`, on the main thread."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)

@@ -1,0 +1,74 @@
+"""Logging of the commands: the library asks for loggers, here they get their outputs.
+
+Lines for people on a terminal, JSON lines otherwise, both on stderr; a run also writes everything to its own file.
+Of what libraries say, the terminal gets warnings alone; what Parsl says of its allocations is in the run's file.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+
+_SHARED: list[Any] = [
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what is stderr now: a live view takes its place while it is on."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
+class _RunFileHandler(logging.FileHandler):
+    """Begins when its folder is there: the run makes it, and removes an older one of the same name."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if Path(self.baseFilename).parent.is_dir():
+            super().emit(record)
+
+
+def _from_others_only_warnings(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] == "beamcast" or record.levelno >= logging.WARNING
+
+
+def _not_told_at_the_end(record: logging.LogRecord) -> bool:
+    """The error that ends a run is the command's last word; once is enough."""
+    return not (record.name.startswith("beamcast.launch") and record.levelno == logging.ERROR)
+
+
+def _formatter(*, human: bool, colors: bool = False) -> logging.Formatter:
+    last: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if human:
+        last.append(structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0))
+    else:
+        last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=last)
+
+
+def configure_logging(*, debug: bool, quiet: bool = False, file: Path | None = None) -> None:
+    """Set up the root logger. On a terminal only warnings are shown (the view shows the rest) unless `debug`."""
+    terminal = sys.stderr.isatty()
+    handler = _StderrHandler()
+    handler.setFormatter(_formatter(human=terminal, colors=terminal))
+    handler.setLevel(logging.DEBUG if debug else logging.WARNING if terminal or quiet else logging.INFO)
+    handler.addFilter(_from_others_only_warnings)
+    handler.addFilter(_not_told_at_the_end)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.getLogger("beamcast").setLevel(logging.DEBUG if debug else logging.INFO)
+    if file is not None:
+        to_file = _RunFileHandler(file, delay=True)
+        to_file.setFormatter(_formatter(human=False))
+        root.addHandler(to_file)

@@ -1,0 +1,73 @@
+"""The command `beamcast`: its commands, and what becomes of their errors.
+
+Exit status: 0 all is well, 2 the command or a file is wrong, 3 a run lost more frames than its workflow allows,
+1 anything else.
+"""
+
+import logging
+import os
+import sys
+import traceback
+from typing import NoReturn
+
+import typer
+
+from beamcast.cli import info, mirror, plan, query, rank, run, simulate
+from beamcast.cli.outcome import Quit, error_text
+from beamcast.core.errors import BeamcastError
+
+app = typer.Typer(
+    name="beamcast",
+    help="Launch streaming pools inside batch allocations and bring the results back as PVs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("plan")(plan.plan)
+app.command("status")(query.status)
+app.command("stop")(query.stop)
+app.command("report")(query.report)
+app.command("sim")(simulate.sim)
+app.command("mirror")(mirror.mirror)
+app.command("consumer")(rank.consumer)
+app.command("collector")(rank.collector)
+app.command("sites")(info.sites)
+app.command("schema")(info.schema)
+app.command("version")(info.version)
+
+
+def call(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status; errors are told on stderr."""
+    try:
+        app(args=arguments, prog_name="beamcast")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except Quit as quitting:
+        return quitting.status
+    except BeamcastError as error:
+        return _tell(error)
+    except Exception:  # noqa: BLE001 - the boundary of the process
+        traceback.print_exc()
+        print("error: this is a fault of beamcast; please report it with the lines above", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _tell(error: BeamcastError) -> int:
+    if logging.getLogger("beamcast").isEnabledFor(logging.DEBUG):
+        traceback.print_exception(error)
+    print(error_text(error), file=sys.stderr)
+    return error.exit_code
+
+
+def main() -> NoReturn:
+    """Entry point. Leaves without interpreter teardown, in which pvaccess's C++ threads may crash or hang."""
+    status = call()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            status = status or 1  # whoever reads our output has gone away
+    os._exit(status)

@@ -1,0 +1,127 @@
+"""`beamcast run`: one run from a workflow and a site, watched until its end."""
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from beamcast.cli.logs import configure_logging
+from beamcast.cli.options import DebugOption, SetOption, SetSiteOption, SiteOption, WorkflowFile
+from beamcast.cli.outcome import LOST, Quit, error_text, lost_text, run_status
+from beamcast.cli.watch import Watch, output_console
+from beamcast.config.check import check_workflow
+from beamcast.config.load import load_site, load_workflow
+from beamcast.core.errors import UsageError
+from beamcast.launch.plan import RunPlan
+from beamcast.launch.rundir import RunDir
+from beamcast.observe.tables import summary
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the run; absent: workflow and time.")]
+RunDirOption = Annotated[
+    Path | None, typer.Option("--run-dir", help="Run directory; absent: <run_root of the site>/<name>.")
+]
+
+
+def make_plan(
+    workflow: Path,
+    *,
+    site: str,
+    name: str | None,
+    settings: list[str] | None,
+    site_settings: list[str] | None,
+) -> RunPlan:
+    """Load and check everything; ConfigError or UsageError with all that is wrong."""
+    loaded = load_workflow(workflow, overrides=settings or ())
+    check_workflow(loaded)
+    chosen = load_site(site, overrides=site_settings or ())
+    run_name = name or f"{loaded.workflow.name}-{time.strftime('%m%d-%H%M%S')}"
+    if _RUN_NAME.fullmatch(run_name) is None:
+        raise UsageError(
+            f"{run_name!r} is no name for a run",
+            hint="it becomes part of channel names: letters, digits, '.', '_' and '-', at most 80",
+        )
+    plan = RunPlan(run=run_name, loaded=loaded, site=chosen)
+    check_places(plan)
+    return plan
+
+
+def check_places(plan: RunPlan) -> None:
+    """UsageError when a pool does not fit on the site's nodes."""
+    for pool in plan.pools:
+        try:
+            plan.shape(pool)
+            for place in plan.places(pool):
+                plan.slot(pool, place)
+        except ValueError as error:
+            raise UsageError(
+                f"pool {pool.name} does not fit site {plan.site.name}: {error}",
+                hint="change the pool's ranks or distribution, or the site's [allocation]",
+            ) from error
+
+
+def run(
+    workflow: WorkflowFile,
+    site: SiteOption = "local",
+    name: NameOption = None,
+    run_dir: RunDirOption = None,
+    settings: SetOption = None,
+    site_settings: SetSiteOption = None,
+    debug: DebugOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")] = False,
+) -> None:
+    """Run WORKFLOW at a site and watch it. Ctrl-C drains the stream and ends; a second one ends at once."""
+    plan = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
+    folder = RunDir((run_dir or Path(plan.site.run_root) / plan.run).absolute())
+    configure_logging(debug=debug, quiet=quiet, file=folder.logs / "controller.log")
+    # Parsl takes a second to import: not before the files are known to be good.
+    from beamcast.launch.controller import Controller
+
+    console = output_console()
+    with Watch(console, quiet=quiet) as watch:
+        controller = Controller(plan, folder, watch=watch)
+        _stop_on_signals(controller.ask_stop)
+        report = controller.run()
+    allow_lost = plan.workflow.allow_lost
+    status = run_status(report, allow_lost=allow_lost, error=controller.error)
+    if not quiet:
+        console.print(summary(report))
+        console.print(f"report: {shown_path(folder.report)}")
+    if controller.error is not None:
+        print(error_text(controller.error), file=sys.stderr)
+    elif status == LOST:
+        print(lost_text(report, allow_lost=allow_lost), file=sys.stderr)
+    elif status:
+        print(f"error: the run was {report.state}: {report.reason}", file=sys.stderr)
+    raise Quit(status)
+
+
+def shown_path(path: Path) -> str:
+    """A path as a user would write it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _stop_on_signals(ask_stop: Callable[[], None]) -> None:
+    asked = 0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        ask_stop()
+        # Not print: the signal may have come in the middle of one.
+        if asked == 1:
+            os.write(2, b"stopping: what is on its way is drained; once more to end at once\n")
+        elif asked == 2:
+            os.write(2, b"ending at once\n")
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)

@@ -1,0 +1,65 @@
+"""What a run shows while it lasts: a live view on a terminal, a line a second elsewhere, or nothing."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+
+from beamcast.observe.lines import RateMeter, progress_line, read_line
+from beamcast.observe.report import Report
+from beamcast.observe.tables import live_view
+
+LINE_PERIOD_S = 1.0
+
+
+class Watch:
+    """Call it with each report. Use as a context manager; one thread."""
+
+    def __init__(self, console: Console, *, quiet: bool) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._rate = RateMeter()
+        self._began = time.monotonic()
+        self._line_at = float("-inf")
+        self._state = ""
+        self._told_how = False
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, report: Report) -> None:
+        """Show a report."""
+        now = time.monotonic()
+        rate_hz = self._rate.update(report, now)
+        elapsed_s = now - self._began
+        if self._live is not None:
+            self._live.update(live_view(report, elapsed_s=elapsed_s, rate_hz=rate_hz), refresh=True)
+        elif not self._quiet and (now - self._line_at >= LINE_PERIOD_S or report.state != self._state):
+            self._line_at = now
+            self._state = report.state
+            print(progress_line(report, elapsed_s=elapsed_s, rate_hz=rate_hz), flush=True)
+            self._tell_how_to_read(report)
+
+    def _tell_how_to_read(self, report: Report) -> None:
+        line = read_line(report)
+        if line is not None and report.state == "streaming" and not self._told_how:
+            self._told_how = True
+            print(f"read the result: {line}", flush=True)
+
+
+def output_console() -> Console:
+    """stdout; wide enough for the tables where it is no terminal, whose width would be taken as 80."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    return console if console.is_terminal else Console(width=140, highlight=False, markup=False, emoji=False)

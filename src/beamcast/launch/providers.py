@@ -1,0 +1,73 @@
+"""Parsl's providers, made from a site. Imports Parsl, so import this module where it is needed."""
+
+from typing import Any
+
+from parsl.launchers import MpiExecLauncher, SimpleLauncher, SingleNodeLauncher, SrunLauncher
+from parsl.providers import LocalProvider as ParslLocalProvider
+from parsl.providers import PBSProProvider, SlurmProvider
+
+from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, Site
+from beamcast.config.site import SlurmProvider as SlurmSite
+
+# How often the scheduler is asked about our one job. Parsl has 60 s built in, and then a killed allocation is
+# noticed by the silence of its ranks alone; centres ask not to be polled every second.
+POLL_S = 10
+
+
+class AttentiveSlurm(SlurmProvider):  # type: ignore[misc] # Parsl has no type information
+    """Slurm, asked more often than every minute."""
+
+    @property
+    def status_polling_interval(self) -> int:
+        """Seconds between two questions."""
+        return POLL_S
+
+
+class AttentivePbs(PBSProProvider):  # type: ignore[misc]
+    """PBS Pro, asked more often than every minute."""
+
+    @property
+    def status_polling_interval(self) -> int:
+        """Seconds between two questions."""
+        return POLL_S
+
+
+def make_provider(site: Site, *, worker_init: str) -> Any:
+    """The provider of a site: one allocation, exactly. Under an MPI start the block has one manager, on its first
+    node, since `mpiexec` starts the rest; otherwise each node has one."""
+    mpi = isinstance(site.start, MpiStart)
+    common: dict[str, Any] = {"init_blocks": 1, "min_blocks": 1, "max_blocks": 1, "worker_init": worker_init}
+    match site.provider:
+        case LocalProvider():
+            return ParslLocalProvider(**common, launcher=SimpleLauncher() if mpi else SingleNodeLauncher())
+        case SlurmSite() as slurm:
+            return AttentiveSlurm(
+                **common,
+                partition=slurm.partition,
+                account=slurm.account,
+                qos=slurm.qos,
+                constraint=slurm.constraint,
+                nodes_per_block=site.allocation.nodes,
+                walltime=clock(float(site.allocation.walltime)),
+                # A node that fails must end the job: requeued, it would start again without a controller.
+                scheduler_options="\n".join(filter(None, ["#SBATCH --no-requeue", slurm.scheduler_options])),
+                exclusive=slurm.exclusive,
+                launcher=SimpleLauncher() if mpi else SrunLauncher(),
+            )
+        case PbsProvider() as pbs:
+            return AttentivePbs(
+                **common,
+                queue=pbs.queue,
+                account=pbs.account,
+                select_options=pbs.select_options,
+                nodes_per_block=site.allocation.nodes,
+                walltime=clock(float(site.allocation.walltime)),
+                scheduler_options=pbs.scheduler_options,
+                launcher=SimpleLauncher() if mpi else MpiExecLauncher(overrides="--ppn 1"),
+            )
+
+
+def clock(seconds: float) -> str:
+    """Seconds as HH:MM:SS, as batch systems want it."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"

@@ -1,0 +1,349 @@
+"""The mirror of at-least-once delivery: receives every frame, decides which rank gets it, keeps it until its result
+is final.
+
+Frames come on the main thread, acks on the pvAccess thread of the RPC server; both act under one lock, so the
+dispatcher sees one event at a time. The lock is held for microseconds: an update of a record copies no payload.
+
+When the ids of the source go back, a new epoch begins: frames of the new one are held until every frame of the old one
+is final and every member has been told, so that no id is ever ambiguous on its way.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from beamcast.core.dispatch import RetryRules
+from beamcast.core.errors import WorldError
+from beamcast.core.ids import Epoch, FixedEpoch, FrameId, frame_key
+from beamcast.core.keyset import decode_keys, encode_keys
+from beamcast.core.replay import Overflow, ReplayLimits
+from beamcast.members.join import SECRET_FILE
+from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.post import Post
+from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
+from beamcast.pools.inputs import id_field_of, id_reader
+from beamcast.pools.tally import take_keys
+from beamcast.pva.environment import check_bound, free_port
+from beamcast.pva.messages import (
+    Answer,
+    Counters,
+    Delta,
+    DispatchedPool,
+    DispatchPlan,
+    Join,
+    MemberId,
+    Orders,
+    Progress,
+    Request,
+    Retired,
+    Taken,
+    decode_dispatch_plan,
+)
+from beamcast.pva.rpc import RpcEndpoint
+from beamcast.pva.witness import Witness
+from beamcast.security.secret import RunSecret
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.1
+WAIT_S = 0.02
+# The part of the memory through which frames pass on their way to disk.
+SPILL_BUFFER_SHARE = 0.25
+
+
+class Dispatching:
+    """The frames of one source, to the ranks of the pools that read it."""
+
+    def __init__(self, member: Member, server: Any, plan: DispatchPlan, *, run_dir: Path) -> None:
+        import pvaccess
+
+        self._member = member
+        self._plan = plan
+        self._empty: type[Exception] = pvaccess.QueueEmpty
+        self._lock = threading.RLock()
+        self._posts = {pool.name: self._post(pool, server, run_dir) for pool in plan.pools}
+        self._queue = pvaccess.PvObjectQueue(plan.queue)
+        self._channel: Any = None
+        self._witness: Witness | None = None
+        self._keys = FixedEpoch()
+        self._last: int | None = None
+        self._mirrored: list[int] = []
+        self._waiting: deque[Any] = deque()  # of the next epoch
+        self._next_epoch = 0
+        self._counts_from: int | None = None
+        self._told: set[tuple[str, int, int]] = set()
+        self.armed = False
+        self.drain = False
+        self.stop = False
+
+    def _post(self, pool: DispatchedPool, server: Any, run_dir: Path) -> Post:
+        spills = self._plan.overflow == "spill"
+        limits = ReplayLimits(
+            max_bytes=self._plan.replay_bytes,
+            overflow=Overflow.SPILL if spills else Overflow.DROP,
+            disk_bytes=self._plan.spill_bytes if spills else 0,
+            spill_buffer_bytes=int(self._plan.replay_bytes * SPILL_BUFFER_SHARE) if spills else 0,
+        )
+        folder = Path(self._plan.spill_folder or run_dir / "spill") / pool.name
+        return Post(
+            pool.name,
+            pool.channels,
+            server=server,
+            limits=limits,
+            rules=RetryRules(
+                max_attempts=pool.max_attempts,
+                retire_on_ack=pool.retire_on_ack,
+                retire_timeout_s=None if pool.retire_on_ack else self._plan.retire_timeout_s,
+            ),
+            window_frames=pool.window,
+            lock=self._lock,
+            spill_folder=folder,
+        )
+
+    def run(self) -> None:
+        """Until told to stop; WorldError when the source does not appear in time."""
+        probe = self._connect()
+        if probe is None:
+            return
+        read_id = id_reader(probe, id_field_of(probe, (self._plan.id_field,), channel=self._plan.source))
+        size_bytes = _payload_bytes(probe)
+        self._last = read_id(probe)
+        with self._lock:
+            for post in self._posts.values():
+                post.open(probe)
+        self._member.serves = tuple(channel for post in self._posts.values() for channel in post.channels)
+        self._member.now("ready")
+        try:
+            self._frames(read_id, size_bytes)
+        finally:
+            with self._lock:
+                posts = tuple(self._posts.values())
+            for post in posts:
+                post.close()
+
+    def _connect(self) -> Any:
+        import pvaccess
+
+        self._channel = pvaccess.Channel(self._plan.source)
+        self._channel.qMonitor(self._queue, f"record[queueSize={self._plan.queue}]field()")
+        self._witness = Witness(self._plan.source, id_fields=(self._plan.id_field,))
+        deadline = time.monotonic() + self._plan.appear_timeout_s
+        while not (self.stop or self._member.abandoned):
+            try:
+                return self._queue.get(WAIT_S)
+            except pvaccess.QueueEmpty:
+                if time.monotonic() > deadline:
+                    raise WorldError(
+                        f"the source channel {self._plan.source} did not appear within "
+                        f"{self._plan.appear_timeout_s:g} s",
+                        hint="is the detector's IOC running, and is this its exact channel name? Where no search "
+                        "reaches it, give `address` under [source]",
+                    ) from None
+        return None
+
+    def _frames(self, read_id: Any, size_bytes: int) -> None:
+        get, empty = self._queue.get, self._empty
+        tick_at = 0.0
+        while not (self.stop or self._member.abandoned):
+            try:
+                pv = get(WAIT_S)
+            except empty:
+                pass
+            else:
+                self._frame(read_id(pv), pv, size_bytes)
+            now = time.monotonic()
+            if now > tick_at:
+                tick_at = now + TICK_S
+                self._tick(now, size_bytes)
+
+    def _frame(self, frame_id: int, pv: Any, size_bytes: int) -> None:
+        """The frame path."""
+        last, self._last = self._last, frame_id
+        if frame_id == last or not self.armed:
+            return  # the source's current value once more, after a reconnect; or a frame before the run
+        if self._waiting or (last is not None and frame_id < last):
+            if not self._waiting:
+                self._next_epoch = self._keys.epoch + 1
+                logger.info("ids went back from %s to %d: epoch %d", last, frame_id, self._next_epoch)
+            if len(self._waiting) * size_bytes < self._plan.replay_bytes:
+                self._waiting.append((frame_id, pv))
+            else:
+                logger.warning("frame %d of epoch %d is lost: the buffer is full", frame_id, self._next_epoch)
+                self._mirrored.append(frame_key(Epoch(self._next_epoch), FrameId(frame_id)))
+            return
+        self._dispatch(frame_id, pv, size_bytes)
+
+    def _dispatch(self, frame_id: int, pv: Any, size_bytes: int) -> None:
+        key = self._keys.observe(FrameId(frame_id))
+        with self._lock:
+            for post in self._posts.values():
+                post.frame(key, pv, size_bytes)
+        self._mirrored.append(key)
+
+    def _tick(self, now: float, size_bytes: int) -> None:
+        with self._lock:
+            for post in self._posts.values():
+                post.tick(now)
+            old_is_over = not any(post.dispatcher.held for post in self._posts.values())
+        if self._waiting and old_is_over and self._member.epoch >= self._next_epoch:
+            self._begin_epoch(size_bytes)
+
+    def _begin_epoch(self, size_bytes: int) -> None:
+        self._keys.epoch = Epoch(self._next_epoch)
+        before = -1
+        while self._waiting:
+            frame_id, pv = self._waiting[0]
+            if frame_id < before:
+                self._next_epoch += 1  # the source began once more in the meantime
+                return
+            before = frame_id
+            self._waiting.popleft()
+            self._dispatch(frame_id, pv, size_bytes)
+
+    # -- the other threads -----------------------------------------------------------------------------------------
+
+    def handle(self, request: Request) -> Answer:
+        """A message of a rank; runs on a pvAccess thread."""
+        with self._lock:
+            match request:
+                case Join():
+                    self._posts[request.pool].join(request)
+                    return Taken()
+                case Progress():
+                    post = self._posts[request.pool]
+                    return Taken(known=post.progress(request, now=time.monotonic()))
+                case Retired():
+                    keys = decode_keys(request.keys)
+                    for post in self._posts.values():
+                        post.retired(keys)
+                    return Taken()
+                case _:
+                    raise TypeError(f"{type(request).__name__} is not for the dispatcher")
+
+    def obey(self, orders: Orders) -> None:
+        """Take orders; runs on the heartbeat thread."""
+        if orders.arm and not self.armed and self._last is not None:
+            self._counts_from = frame_key(Epoch(0), FrameId(self._last + 1))
+            self.armed = True
+        self._member.epoch = max(self._member.epoch, orders.epoch)
+        with self._lock:
+            for dead in orders.dead:
+                self._bury(dead)
+            for reborn in orders.reborn:
+                self._replay_for(reborn)
+        self.stop = self.stop or orders.stop
+
+    def _bury(self, dead: MemberId) -> None:
+        if dead.pool in self._posts and self._is_news(dead):
+            self._posts[dead.pool].died(dead.rank, dead.generation)
+
+    def _replay_for(self, reborn: MemberId) -> None:
+        """Someone behind the first pools has taken the place of one that died with the results it held: every result
+        that is not final is made again. Not before it receives: results made in between reach nobody."""
+        if reborn.pool not in self._posts and self._is_news(reborn):
+            for post in self._posts.values():
+                post.results_lost()
+
+    def _is_news(self, who: MemberId) -> bool:
+        name = (who.pool, who.rank, who.generation)
+        known = name in self._told
+        self._told.add(name)
+        return not known
+
+    def collect(self) -> Report:
+        """What passed since the last heartbeat; runs on the heartbeat thread."""
+        seen = self._witness.take() if self._witness and self.armed else []
+        from_ = self._counts_from
+        seen = [key for key in seen if from_ is not None and key >= from_]
+        mirrored = take_keys(self._mirrored)
+        with self._lock:
+            failed = tuple(frame for post in self._posts.values() for frame in post.failed)
+            for post in self._posts.values():
+                post.failed.clear()
+            facts = self._facts()
+        delta = Delta(
+            seen=encode_keys(seen) if seen else b"",
+            mirrored=encode_keys(mirrored) if mirrored else b"",
+            failed=encode_keys([frame.key for frame in failed]) if failed else b"",
+        )
+        return Report(
+            delta=delta,
+            failed_frames=failed,
+            counters=Counters(received=len(mirrored), queued=len(self._queue)),
+            counts_from=from_,
+            next_epoch=self._next_epoch if self._waiting else self._keys.epoch,
+            last_key=mirrored[-1] if mirrored else None,
+            facts=facts,
+        )
+
+    def _facts(self) -> dict[str, float]:
+        gauges = [post.dispatcher.gauges() for post in self._posts.values()]
+        totals = [post.dispatcher.totals for post in self._posts.values()]
+        return {
+            "held_frames": float(sum(gauge.held_frames for gauge in gauges)),
+            "held_bytes": float(sum(gauge.held_bytes for gauge in gauges)),
+            "spilled_frames": float(sum(gauge.spilled_frames for gauge in gauges)),
+            "seconds_left": min(gauge.seconds_left for gauge in gauges),
+            "sent_again": float(sum(total.sends_again for total in totals)),
+            "lost_by_policy": float(sum(total.lost for total in totals)),
+        }
+
+
+def _payload_bytes(probe: Any) -> int:
+    """Bytes of one frame: of its image, or a guess of 1 KiB for a structure without one."""
+    import numpy as np
+
+    value = probe["value"] if probe.hasField("value") else None
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        return max(1, sum(np.asarray(array).nbytes for array in value[0].values()))
+    return int(value.nbytes) if isinstance(value, np.ndarray) and value.nbytes else 1024
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = member_parser(__doc__ or "")
+    parser.add_argument("--plan", required=True, help="the dispatch plan as JSON")
+    parser.add_argument("--search", action="store_true", help="find the source as the beamline's clients do")
+    arguments = parser.parse_args()
+    plan = decode_dispatch_plan(arguments.plan.encode())
+    ground = prepare(
+        arguments, lambda join: join.cluster_interfaces, keep_client_environment=arguments.search
+    )
+    identity = MemberId(kind="mirror", generation=arguments.generation)
+
+    def body(member: Member) -> int:
+        import pvaccess
+
+        server = pvaccess.PvaServer()
+        ground.check_port()
+        member.register(ground.whereabouts())
+        one = Dispatching(member, server, plan, run_dir=ground.run_dir)
+        secret = RunSecret.read(ground.run_dir / SECRET_FILE)
+        member.rpc_port = _lease(ground)
+        with RpcEndpoint(plan.channel, secret=secret, handle=one.handle):
+            time.sleep(0.05)
+            check_bound([member.rpc_port])
+            member.rpc_channel = plan.channel
+            with member.live(collect=one.collect, obey=one.obey):
+                one.run()
+        return EXIT_FAILED if member.abandoned else EXIT_DONE
+
+    leave(run_member(ground, identity, body))
+
+
+def _lease(ground: Ground) -> int:
+    """A second port, for the RPC server; the environment is read when that starts."""
+    join = ground.join
+    port = free_port(
+        join.first_port, join.last_port, ground.address, prefer=ground.port + 1 - join.first_port
+    )
+    os.environ["EPICS_PVAS_SERVER_PORT"] = str(port)
+    return port
+
+
+if __name__ == "__main__":
+    main()

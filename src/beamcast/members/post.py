@@ -1,0 +1,185 @@
+"""The post office of one pool: a record for each rank, the frames that are held, and the dispatcher that decides.
+
+The payload of a frame is never touched: an update of a record shares the arrays of the received object.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from beamcast.core.dispatch import Dispatcher, RetryRules
+from beamcast.core.dispatch_protocol import (
+    Ack,
+    Action,
+    Discard,
+    Dismiss,
+    DropNewest,
+    FailOut,
+    Release,
+    Send,
+    Spill,
+    Unspill,
+)
+from beamcast.core.keyset import decode_keys
+from beamcast.core.replay import ReplayLimits
+from beamcast.members.spill import SpillStore
+from beamcast.pools.acks import SESSION_BITS, SILENCE_S
+from beamcast.pva.messages import FailedFrame, Join, Progress
+
+logger = logging.getLogger(__name__)
+
+
+class Post:
+    """Frames of one pool, from the mirror to the ranks. All methods under the lock that is given."""
+
+    def __init__(
+        self,
+        pool: str,
+        channels: Sequence[str],
+        *,
+        server: Any,
+        limits: ReplayLimits,
+        rules: RetryRules,
+        window_frames: int,
+        lock: threading.RLock,
+        spill_folder: Path,
+    ) -> None:
+        self.pool = pool
+        self.channels = tuple(channels)
+        self.dispatcher = Dispatcher(limits, rules)
+        self.failed: list[FailedFrame] = []
+        self.lost: list[int] = []
+        self._server = server
+        self._window_frames = window_frames
+        self._window_bytes = limits.max_bytes
+        self._payloads: dict[int, Any] = {}
+        self._heard: dict[int, float] = {}
+        self._generation: dict[int, int] = {}
+        self._store = SpillStore(spill_folder, lock=lock, done=self._disk_done)
+        self._lock = lock
+
+    def open(self, probe: Any) -> None:
+        """Make the ranks' records like the probe."""
+        for channel in self.channels:
+            self._server.addRecord(channel, probe.copy())
+
+    def close(self) -> None:
+        """Leave nothing on disk."""
+        self._store.close()
+
+    def frame(self, key: int, pv: Any, size_bytes: int) -> None:
+        """A frame came: the frame path."""
+        dispatcher = self.dispatcher
+        if dispatcher.seen(key):
+            return
+        self._payloads[key] = pv
+        self._act(dispatcher.frame(key, size_bytes))
+
+    def join(self, message: Join) -> None:
+        """A rank's monitor receives."""
+        self._heard[message.rank] = time.monotonic()
+        before = self._generation.get(message.rank)
+        self._generation[message.rank] = message.generation
+        if before is not None:
+            # Whatever was under way to the session before is lost; that is not the frames' fault.
+            self._act(self.dispatcher.rank_died(message.rank, before, blame=False))
+        self._act(
+            self.dispatcher.rank_joined(
+                message.rank,
+                message.generation,
+                window_frames=self._window_frames,
+                window_bytes=self._window_bytes,
+            )
+        )
+
+    def progress(self, message: Progress, *, now: float) -> bool:
+        """A rank reports. False when it is not known here and has to join first."""
+        if self._generation.get(message.rank) == message.generation:
+            self._heard[message.rank] = now
+        ack = Ack(
+            rank=message.rank,
+            generation=message.generation,
+            serial=message.serial,
+            processed=decode_keys(message.processed) if message.processed else (),
+            dropped=decode_keys(message.dropped) if message.dropped else (),
+            failed=message.failed,
+        )
+        self._act(self.dispatcher.ack(ack, now=now))
+        return self._generation.get(message.rank) == message.generation
+
+    def retired(self, keys: Any) -> None:
+        """Results that are final."""
+        self._act(self.dispatcher.retired(keys))
+
+    def died(self, rank: int, generation: int) -> None:
+        """A rank is gone; results that it had made and nobody collected are gone with it."""
+        session = self._generation.get(rank)
+        if session is not None and session >> SESSION_BITS == generation:
+            del self._generation[rank], self._heard[rank]
+            self._act(self.dispatcher.rank_died(rank, session, results_lost=True))
+
+    def results_lost(self) -> None:
+        """Whoever gathers the results is gone, with what it held: make them again."""
+        self._act(self.dispatcher.results_lost(self.dispatcher.processed_keys()))
+
+    def tick(self, now: float) -> None:
+        """Look for ranks that have fallen silent; a few times a second."""
+        for rank, heard in tuple(self._heard.items()):
+            if now - heard > SILENCE_S:
+                self._act(self.dispatcher.rank_silent(rank, self._generation[rank]))
+        self._act(self.dispatcher.tick(now))
+
+    def _act(self, actions: list[Action]) -> None:
+        update, channels, payloads = self._server.updateUnchecked, self.channels, self._payloads
+        for action in actions:
+            kind = type(action)
+            if kind is Send:
+                update(channels[action.rank], payloads[action.key])  # type: ignore[union-attr]
+            elif kind is Release:
+                payloads.pop(action.key, None)  # type: ignore[union-attr]
+            else:
+                self._act_rarely(action)
+
+    def _act_rarely(self, action: Action) -> None:
+        match action:
+            case FailOut(key, reason, strikes):
+                text = f"given up after {strikes} attempts: {reason}"
+                self.failed.append(FailedFrame(key=key, traceback=text))
+                self._keep(key)
+            case DropNewest(key, reason):
+                logger.warning("frame %d is lost: %s", key, reason)
+                self.lost.append(key)
+                self._payloads.pop(key, None)
+                self._store.forget(key)
+            case Spill(key):
+                self._store.write(key, self._payloads[key])
+            case Unspill(key):
+                self._store.read(key)
+            case Discard(key):
+                self._payloads.pop(key, None)
+                self._store.forget(key)
+            case Dismiss(rank, generation):
+                logger.info("rank %d (generation %d) has nothing more in hand", rank, generation)
+
+    def _keep(self, key: int) -> None:
+        """A poison frame stays on disk for later."""
+        pv = self._payloads.pop(key, None)
+        if pv is not None:
+            self._store.keep(key, pv)
+
+    def _disk_done(self, kind: str, key: int, pv: Any, problem: str, *, full: bool) -> None:
+        """The store has written or read a frame; called under the lock."""
+        dispatcher = self.dispatcher
+        if kind == "written" and not problem:
+            self._payloads.pop(key, None)
+            self._act(dispatcher.spilled(key))
+        elif kind == "written":
+            self._act(dispatcher.spill_failed(key, problem, disk_full=full))
+        elif not problem:
+            self._payloads[key] = pv
+            self._act(dispatcher.unspilled(key))
+        else:
+            self._act(dispatcher.unspill_failed(key, problem))

@@ -1,0 +1,40 @@
+"""A run in one line of text, for logs and pipes, and the rate between two reports."""
+
+from beamcast.observe.report import Report
+
+
+class RateMeter:
+    """Frames per second between successive reports; seconds of any steady clock. One thread."""
+
+    def __init__(self) -> None:
+        self._before: tuple[float, int] | None = None
+        self.rate_hz = 0.0
+
+    def update(self, report: Report, now: float) -> float:
+        """The rate of frames that reached their end since the last call; the first call gives 0."""
+        ended = report.frames.collected + report.frames.dropped + report.frames.failed
+        if self._before is not None and now > self._before[0]:
+            self.rate_hz = max(ended - self._before[1], 0) / (now - self._before[0])
+        self._before = (now, ended)
+        return self.rate_hz
+
+
+def progress_line(report: Report, *, elapsed_s: float, rate_hz: float) -> str:
+    """State and numbers now."""
+    frames = report.frames
+    numbers = (
+        f"source {frames.source}, received {frames.received}, processed {frames.processed}, "
+        f"collected {frames.collected}, dropped {frames.dropped}, failed {frames.failed}, "
+        f"outstanding {frames.lost}"
+    )
+    ranks = [rank for pool in report.pools for rank in pool.ranks]
+    up = sum(rank.state in ("ready", "connected", "registered", "running") for rank in ranks)
+    return f"{elapsed_s:7.1f} s  {report.state}: {numbers}; {rate_hz:.1f} frames/s; ranks {up}/{len(ranks)}"
+
+
+def read_line(report: Report) -> str | None:
+    """How to read the results while the run lasts; None for a run without result PVs."""
+    if not report.result_channels:
+        return None
+    channels = " ".join(report.result_channels)
+    return f"EPICS_PVA_NAME_SERVERS={report.name_server} pvget {channels}"

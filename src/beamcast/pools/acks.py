@@ -1,0 +1,158 @@
+"""What a rank says to the dispatcher: I can take frames, I have done these, these results are final.
+
+A thread of its own takes from the tally every few milliseconds; credit that comes back late costs throughput. What it
+takes is also kept for the heartbeat. A message is repeated unchanged until it is answered, so nothing is lost with a
+broken connection; the dispatcher ignores repeats.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pyroaring import BitMap64
+
+from beamcast.core.errors import WorldError
+from beamcast.core.keyset import encode_keys
+from beamcast.pools.tally import Tally, take_keys
+from beamcast.pva.messages import Join, Progress, Retired, Taken
+from beamcast.pva.rpc import RpcCaller
+from beamcast.security.secret import Refused
+
+logger = logging.getLogger(__name__)
+
+# An exchange costs each side about 0.3 ms; a window of 64 frames lasts 6 ms at 10 000 frames/s.
+PERIOD_S = 0.004
+# The dispatcher takes a rank for silent after `SILENCE_S` without a word, so say one several times in between.
+IDLE_PERIOD_S = 0.25
+SILENCE_S = 1.5
+RPC_TIMEOUT_S = 1.0
+SESSION_BITS = 20
+
+
+class Acks:
+    """Reports to the dispatcher while the `with` block lasts. `take` hands what was reported to the heartbeat."""
+
+    def __init__(
+        self,
+        tally: Tally,
+        caller: RpcCaller,
+        *,
+        pool: str,
+        rank: int,
+        generation: int,
+        credits: bool,
+        retires: bool,
+        connected: Callable[[], bool],
+    ) -> None:
+        """`credits`: the frames come from the dispatcher. `retires`: the outputs are final. `connected`: whether the
+        monitor is connected now."""
+        self._tally = tally
+        self._caller = caller
+        self._pool, self._rank = pool, rank
+        # A monitor that was interrupted has lost what was queued for it: the rank then joins once more, as another
+        # session of the same generation.
+        self._session = generation << SESSION_BITS
+        self._connected = connected
+        self._was_connected = True
+        self._credits = credits
+        self._retires = retires
+        self._serial = 0
+        self._lock = threading.Lock()
+        self._done = {"processed": BitMap64(), "dropped": BitMap64(), "failed": BitMap64()}
+        self._ended = threading.Event()
+        self._joined = not credits
+        self._told_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="acks", daemon=True)
+
+    def start(self) -> None:
+        """Begin to report; the rank's monitor receives."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Report what is left and end."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=3 * RPC_TIMEOUT_S)
+
+    def take(self) -> dict[str, BitMap64]:
+        """What was done with which frames since the last call, for the heartbeat."""
+        with self._lock:
+            done, self._done = self._done, {name: BitMap64() for name in self._done}
+        return done
+
+    def _run(self) -> None:
+        while True:
+            ended = self._ended.wait(PERIOD_S)
+            try:
+                self._report()
+            except Refused:
+                logger.exception("the dispatcher refuses this rank")
+                return
+            if ended:
+                return
+
+    def _report(self) -> None:
+        if self._credits:
+            self._keep_joined()
+        tally = self._tally
+        processed, dropped, failed = (
+            take_keys(tally.processed),
+            take_keys(tally.dropped),
+            take_keys(tally.failed),
+        )
+        if processed or dropped or failed or tally.again or time.monotonic() - self._told_at > IDLE_PERIOD_S:
+            self._tell(processed, dropped, failed)
+
+    def _keep_joined(self) -> None:
+        connected = self._connected()
+        if connected and not self._was_connected:
+            self._session += 1
+            self._joined = False
+        self._was_connected = connected
+        if connected and not self._joined:
+            self._exchange(Join(pool=self._pool, rank=self._rank, generation=self._session))
+            self._joined = True
+
+    def _tell(self, processed: Sequence[int], dropped: Sequence[int], failed: Sequence[int]) -> None:
+        with self._lock:
+            for name, keys in (("processed", processed), ("dropped", dropped), ("failed", failed)):
+                self._done[name].update(keys)
+        if self._credits:
+            self._serial += 1
+            answer = self._exchange(
+                Progress(
+                    pool=self._pool,
+                    rank=self._rank,
+                    generation=self._session,
+                    serial=self._serial,
+                    processed=_packed(processed),
+                    dropped=_packed(dropped),
+                    failed=tuple((key, "the processor raised") for key in failed),
+                )
+            )
+            if answer is not None and not answer.known:
+                self._session += 1
+                self._joined = False
+        over = [*processed, *dropped, *failed, *take_keys(self._tally.again)]
+        if self._retires and over:
+            self._exchange(Retired(keys=_packed(over)))
+        self._told_at = time.monotonic()
+
+    def _exchange(self, message: Any) -> Taken | None:
+        """Say it until it is answered; None when the rank ends before."""
+        while True:
+            try:
+                answer = self._caller.call(message, timeout_s=RPC_TIMEOUT_S)
+            except WorldError as trouble:
+                logger.warning("%s", trouble)
+                if self._ended.is_set():
+                    return None
+                continue
+            assert isinstance(answer, Taken)
+            return answer
+
+
+def _packed(keys: Sequence[int]) -> bytes:
+    return encode_keys(keys) if keys else b""

@@ -1,0 +1,185 @@
+"""Sealed PvObjects: an NTNDArray whose codec says that its payload is ciphertext, or any object sealed as a whole.
+
+Payload: the object stays an NTNDArray, so mirrors, distributors and collectors handle it like any other. Only the
+value, the codec's name and the compressed size change. Dimensions, id and both times (and of a compressed image, its
+uncompressed size and codec parameters) stay readable and are bound to the payload: changed, it no longer opens. The
+codec and the value's type before sealing travel in the head of the payload. Attributes, alarm, display and descriptor
+stay readable and are *not* protected.
+
+Object: ``{uniqueId, timeStamp, sealed}``; id and time are readable and bound, all else is inside.
+
+Both functions of a pair change or read the object they are given; it must not be in use elsewhere. Per frame of an
+NTNDArray this costs 10 to 20 µs besides the cipher and one copy; each field read costs 0.4 µs, so no field is read
+that is not bound.
+"""
+
+import struct
+from typing import Any
+
+import msgspec
+import numpy as np
+import pvaccess
+
+from beamcast.core.errors import DataError
+from beamcast.pva.ndarray import FIELD_OF_DTYPE
+from beamcast.pva.portable import from_parts, to_parts
+from beamcast.security.envelope import Malformed, read_head
+from beamcast.security.sealing import Opener, Sealer
+
+CODEC = "beamcast.aes256gcm"
+SEALED_OBJECT = "beamcast:sealed:1.0"
+
+_DTYPE_OF_FIELD: dict[str, Any] = {field: dtype for dtype, field in FIELD_OF_DTYPE.items()}
+_DTYPE_OF_FIELD["booleanValue"] = np.dtype(np.int8)
+_READABLE = struct.Struct("<iqiqi")
+_STAMP = struct.Struct("<qqi")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def holds_image(pv: Any) -> bool:
+    """Whether an NTNDArray has a payload: a detector's has none before its first frame. DataError for others."""
+    try:
+        return bool(pv.getSelectedUnionFieldName("value"))
+    except pvaccess.PvaException as error:
+        raise _no_ndarray(error) from error
+
+
+def _no_ndarray(error: Exception) -> DataError:
+    return DataError(f"this is not an NTNDArray: {error}", hint='seal other structures with scope = "object"')
+
+
+class NdArraySealer:
+    """Seals NTNDArrays of one stream in place."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._seal = sealer.seal
+
+    def seal(self, pv: Any) -> Any:
+        """Seal the payload of `pv` and return it; DataError unless it is an NTNDArray with an unsealed payload."""
+        try:
+            field = pv.getSelectedUnionFieldName("value")
+            codec = pv.getString("codec.name")
+            context = _context(pv, codec)
+        except pvaccess.PvaException as error:
+            raise _no_ndarray(error) from error
+        if not field or codec == CODEC:
+            raise DataError("the payload is sealed already" if field else "the NTNDArray holds no image")
+        flat = pv.getUnion("value").getScalarArray(field)
+        if field != "ubyteValue":
+            flat = flat.view(np.uint8)
+        sealed = self._seal([flat], note=f"{field} {codec}".encode(), context=context)
+        # This copies. A kept PvObject as value is faster and wrong: frames would share its field, not only its array.
+        pv.setUnion("value", {"ubyteValue": sealed})
+        pv.setString("codec.name", CODEC)
+        pv.setLong("compressedSize", sealed.nbytes)
+        return pv
+
+
+class NdArrayOpener:
+    """Opens NTNDArrays in place."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+
+    def open(self, pv: Any) -> Any:
+        """Put the payload that was sealed back into `pv` and return it.
+
+        SealError when it is not good, DataError when `pv` is no NTNDArray; `pv` is then as it was.
+        """
+        try:
+            field = pv.getSelectedUnionFieldName("value")
+            if pv.getString("codec.name") != CODEC or field != "ubyteValue":
+                raise Malformed("the payload is not sealed")
+            sealed = pv.getUnion("value").getScalarArray(field)
+            head = read_head(sealed.data)
+            field, codec = _read_note(head.note)
+            context = _context(pv, codec)
+        except pvaccess.PvaException as error:
+            raise _no_ndarray(error) from error
+        parts = self._opener.open(sealed, head=head, context=context).parts
+        dtype = _DTYPE_OF_FIELD[field]
+        if len(parts) != 1 or parts[0].nbytes % dtype.itemsize:
+            raise Malformed(f"the payload is not an array of {dtype}")
+        pv.setUnion("value", {field: _as_value(field, parts[0].view(dtype))})
+        pv.setString("codec.name", codec)
+        pv.setLong("compressedSize", parts[0].nbytes)
+        if not codec:
+            pv.setLong("uncompressedSize", parts[0].nbytes)
+        return pv
+
+
+def _as_value(field: str, array: Any) -> Any:
+    # pvaccess takes booleans only as a list.
+    return array.astype(bool).tolist() if field == "booleanValue" else array
+
+
+def _read_note(note: bytes) -> tuple[str, str]:
+    """(value field, codec before sealing); Malformed when the note is not one of ours."""
+    try:
+        field, _, codec = note.decode().partition(" ")
+    except UnicodeDecodeError as error:
+        raise Malformed("the note of the sealed payload is not text") from error
+    if field not in _DTYPE_OF_FIELD:
+        raise Malformed(f"the sealed payload names no field of an NTNDArray: {field!r}")
+    return field, codec
+
+
+def _context(pv: Any, codec: str) -> bytes:
+    """The readable fields that belong to the payload."""
+    readable = _READABLE.pack(
+        pv.getInt("uniqueId"),
+        pv.getLong("timeStamp.secondsPastEpoch"),
+        pv.getInt("timeStamp.nanoseconds"),
+        pv.getLong("dataTimeStamp.secondsPastEpoch"),
+        pv.getInt("dataTimeStamp.nanoseconds"),
+    )
+    fields = readable + _encode(pv.getStructureArray("dimension"))
+    # Of use for a compressed image only; areaDetector puts the element type into the parameters.
+    return (
+        fields + repr((pv.getLong("uncompressedSize"), pv["codec.parameters"])).encode() if codec else fields
+    )
+
+
+class ObjectSealer:
+    """Seals whole objects of any structure."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._seal = sealer.seal
+        structure = {
+            "uniqueId": pvaccess.LONG,
+            "timeStamp": pvaccess.PvTimeStamp(),
+            "sealed": [pvaccess.UBYTE],
+        }
+        self._blank = pvaccess.PvObject(structure, SEALED_OBJECT)
+
+    def seal(self, pv: Any, *, frame_id: int) -> Any:
+        """A new object with all of `pv` sealed inside; its id is `frame_id`, its time that of `pv` (0 if none)."""
+        sealed = self._blank.copy()
+        sealed.setLong("uniqueId", frame_id)
+        if pv.hasField("timeStamp.nanoseconds"):
+            sealed["timeStamp"] = pv["timeStamp"]
+        sealed.setScalarArray("sealed", self._seal(to_parts(pv), context=_stamp(sealed)))
+        return sealed
+
+
+class ObjectOpener:
+    """Opens whole objects."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+
+    def open(self, pv: Any, *, look_only: bool = False) -> Any:
+        """The object that was sealed into `pv`; SealError when it is not good, DataError when it is no object."""
+        try:
+            sealed, context = pv.getScalarArray("sealed"), _stamp(pv)
+        except pvaccess.PvaException as error:
+            raise DataError(f"this is not a sealed object: {error}") from error
+        if not isinstance(sealed, np.ndarray) or sealed.dtype != np.uint8:
+            raise Malformed("the field 'sealed' does not hold bytes")
+        return from_parts(self._opener.open(sealed, context=context, look_only=look_only).parts)
+
+
+def _stamp(pv: Any) -> bytes:
+    return _STAMP.pack(
+        pv.getLong("uniqueId"), pv.getLong("timeStamp.secondsPastEpoch"), pv.getInt("timeStamp.nanoseconds")
+    )

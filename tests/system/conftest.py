@@ -1,0 +1,48 @@
+"""Fixtures of the system tests: real machinery, thrown away afterwards."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from networks.separated import TwoNetworks
+from pbs.lab import PbsLab
+from requirements import need
+from slurm.conf import Tracking
+from slurm.lab import SlurmLab
+
+
+@pytest.fixture(scope="session", params=["cgroup", "linuxproc"])
+def slurm_lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
+    """A Slurm with three nodes, once with each way of knowing a job's processes. A test that wants one of them says
+    `@pytest.mark.parametrize("slurm_lab", ["cgroup"], indirect=True)`."""
+    tracking: Tracking = request.param
+    need("slurm", *(["cgroup"] if tracking == "cgroup" else []))
+    with SlurmLab(tmp_path_factory.mktemp("slurm") / "lab", tracking=tracking) as lab:
+        yield lab
+
+
+@pytest.fixture
+def empty_slurm(slurm_lab: SlurmLab) -> Iterator[SlurmLab]:
+    """The lab, with all nodes idle before the test; its jobs and their processes must be gone after it."""
+    slurm_lab.clear()
+    yield slurm_lab
+    slurm_lab.clear()
+    left = {node: slurm_lab.leftovers(node) for node in slurm_lab.nodes}
+    assert not any(left.values()), left
+
+
+@pytest.fixture
+def two_networks(tmp_path: Path) -> Iterator[TwoNetworks]:
+    """A detector's network and a cluster's, with a mirror host and a gateway between them."""
+    need("netns")
+    with TwoNetworks(tmp_path) as networks:
+        yield networks
+
+
+@pytest.fixture
+def pbs_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PbsLab]:
+    """Commands on PATH that behave as PBS Pro's do."""
+    with PbsLab(tmp_path / "pbs") as lab:
+        for name, value in lab.environment.items():
+            monkeypatch.setenv(name, value)
+        yield lab

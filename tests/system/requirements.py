@@ -1,0 +1,117 @@
+"""What a system test needs of the machine: absent, it is skipped, unless BEAMCAST_REQUIRE names it: then it fails.
+
+    BEAMCAST_REQUIRE=slurm,mpi,netns pytest tests/system
+
+A check answers with the reason why a component can't be used here, or None when it can.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+REQUIRE_VARIABLE = "BEAMCAST_REQUIRE"
+_INSTALL = "tests/system/install-debian.sh installs it"
+
+
+def required() -> frozenset[str]:
+    """Components without which the tests must fail. ValueError for a name that no check knows."""
+    names = frozenset(filter(None, os.environ.get(REQUIRE_VARIABLE, "").replace(" ", "").split(",")))
+    unknown = names - CHECKS.keys()
+    if unknown:
+        raise ValueError(f"{REQUIRE_VARIABLE}: {sorted(unknown)} is none of {sorted(CHECKS)}")
+    return names
+
+
+def need(*components: str) -> None:
+    """Skip or fail the calling test (or fixture) when a component is missing."""
+    for component in components:
+        reason = CHECKS[component]()
+        if reason is not None:
+            message = f"{component}: {reason}"
+            if component in required():
+                pytest.fail(f"{message} ({REQUIRE_VARIABLE} demands it)", pytrace=False)
+            pytest.skip(message)
+
+
+def _commands(*names: str) -> str | None:
+    missing = [name for name in names if shutil.which(name) is None]
+    return f"no {', '.join(missing)} on PATH; {_INSTALL}" if missing else None
+
+
+@cache
+def _netns() -> str | None:
+    """Network namespaces: iproute2, and the right to make one."""
+    missing = _commands("ip", "tc", "nsenter", "unshare")
+    if missing:
+        return missing
+    # Tried, not guessed: a container's root may lack the right.
+    tried = subprocess.run(
+        ["unshare", "--net", "--uts", "--mount", "true"], capture_output=True, text=True, check=False
+    )
+    if tried.returncode or not os.access("/run", os.W_OK):
+        return f"no right to make network namespaces (root has it): {tried.stderr.strip()}"
+    return None
+
+
+@cache
+def _slurm() -> str | None:
+    """The Slurm lab: the daemons, and namespaces for its nodes."""
+    return _netns() or _commands("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue")
+
+
+@cache
+def _mpi() -> str | None:
+    """MPI that really starts ranks."""
+    missing = _commands("mpiexec")
+    if missing:
+        return "no mpiexec on PATH; `pip install mpich` brings one"
+    try:
+        tried = subprocess.run(
+            ["mpiexec", "-n", "2", "true"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "mpiexec starts nothing within 30 s"
+    return None if tried.returncode == 0 else f"mpiexec fails: {tried.stderr.strip()}"
+
+
+@cache
+def _freezer() -> str | None:
+    """The cgroup v1 freezer, by which Slurm finds every process of a job without systemd."""
+    return None if os.access("/sys/fs/cgroup/freezer", os.W_OK) else "no cgroup v1 freezer that we may write"
+
+
+@cache
+def _netem() -> str | None:
+    """Latency and loss on a link: a kernel module that many small kernels lack."""
+    if _netns():
+        return _netns()
+    tried = subprocess.run(
+        ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return None if tried.returncode == 0 else f"the kernel has no netem: {tried.stderr.strip()}"
+
+
+def _firewall() -> str | None:
+    return _netns() or (_commands("nft") and _commands("iptables"))
+
+
+CHECKS: dict[str, Callable[[], str | None]] = {
+    "slurm": _slurm,
+    "mpi": _mpi,
+    "netns": _netns,
+    "cgroup": _freezer,
+    "netem": _netem,
+    "firewall": _firewall,
+    "haproxy": lambda: _commands("haproxy"),
+    "stunnel": lambda: _commands("stunnel4") and _commands("stunnel"),
+}
+
+REPOSITORY = Path(__file__).resolve().parents[2]

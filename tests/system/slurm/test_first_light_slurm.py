@@ -1,0 +1,54 @@
+"""A workflow runs through a real Slurm: consumers on two nodes, the collector on a third."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from requirements import REPOSITORY, need
+from slurm.lab import SlurmLab
+from slurm.site import write_site
+
+pytestmark = [pytest.mark.system, pytest.mark.slurm, pytest.mark.timeout(300)]
+
+WORKFLOW = REPOSITORY / "examples" / "first-light" / "workflow.toml"
+FRAMES = 1000
+
+
+def run_first_light(lab: SlurmLab, folder: Path, mode: Literal["mpi", "workers"]) -> dict[str, Any]:
+    """The report of the first-light example with two ranks on each of two nodes."""
+    site = write_site(lab, folder, mode=mode)
+    words = [sys.executable, "-m", "beamcast", "run", str(WORKFLOW), "--site", str(site), "--quiet"]
+    words += ["--run-dir", str(folder / "run"), "--name", f"lab-{mode}"]
+    for setting in ("pools.stats.ranks=4", f"source.simulate.frames={FRAMES}", "source.simulate.rate=250 Hz"):
+        words += ["--set", setting]
+    environment = {**os.environ, **lab.environment, "PYTHONPATH": str(REPOSITORY / "src")}
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=200, check=False, env=environment, cwd=folder
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report: dict[str, Any] = json.loads((folder / "run" / "report.json").read_text())
+    return report
+
+
+@pytest.mark.parametrize("mode", ["workers", "mpi"])
+def test_ranks_sit_where_they_were_planned_and_no_frame_is_lost(
+    empty_slurm: SlurmLab, tmp_path: Path, mode: Literal["mpi", "workers"]
+) -> None:
+    if mode == "mpi":
+        need("mpi")
+    report = run_first_light(empty_slurm, tmp_path, mode)
+    assert report["state"] == "done", report["reason"]
+    assert (report["frames"]["collected"], report["frames"]["lost"]) == (FRAMES, 0)
+    pools = {pool["name"]: pool["ranks"] for pool in report["pools"]}
+    hosts = [rank["host"] for rank in pools["stats"]]
+    collector = pools["collect"][0]["host"]
+    assert hosts[0] == hosts[1]
+    assert hosts[2] == hosts[3]
+    assert {hosts[0], hosts[2], collector} == set(empty_slurm.nodes)
+    assert [rank["slot"] for rank in pools["stats"]] == [0, 1, 2, 3]
+    assert [rank["rank"] for rank in pools["stats"]] == [0, 1, 2, 3]
+    assert [rank["processed"] for rank in pools["stats"]] == [FRAMES // 4] * 4

@@ -1,0 +1,243 @@
+"""The rendezvous as a conversation: who may do what, when."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from beamcast.config.load import LoadedWorkflow
+from beamcast.config.site import Site
+from beamcast.config.workflow import Pool, Results, Source, Workflow
+from beamcast.core.lifecycle import RankState
+from beamcast.launch.plan import RunPlan
+from beamcast.launch.roster import Roster
+from beamcast.pva.messages import (
+    Heartbeat,
+    MemberId,
+    MemberState,
+    Orders,
+    Registration,
+    Unwelcome,
+    Versions,
+    Welcome,
+    Whereabouts,
+)
+
+VERSIONS = Versions(beamcast="1", python="3", pvapy="5")
+
+
+def plan(ranks: int = 2, *, results: bool = True) -> RunPlan:
+    workflow = Workflow(
+        name="w",
+        source=Source(channel="det"),
+        pools=(
+            Pool(name="collect", role="collector", input="work"),
+            Pool(name="work", role="consumer", input="source", ranks=ranks),
+        ),
+        results=Results(pool="collect") if results else None,
+    )
+    loaded = LoadedWorkflow(workflow=workflow, path=Path("w.toml"), base=Path())
+    return RunPlan(run="r", loaded=loaded, site=Site(name="s"))
+
+
+@dataclass
+class Play:
+    """A roster and a clock; members speak through it."""
+
+    roster: Roster
+    now: float = 0.0
+    follows: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def register(self, member: MemberId, *, size: int = 2) -> Welcome | Unwelcome:
+        where = Whereabouts(host="h", pid=1, address="127.0.0.1", port=1, size=size, local_size=size)
+        return self.roster.register(
+            Registration(member=member, whereabouts=where, versions=VERSIONS), now=self.now
+        )
+
+    def beat(
+        self, member: MemberId, state: MemberState, *, serves: tuple[str, ...] = ("x",), problem: str = ""
+    ) -> Orders | Unwelcome:
+        self.now += 0.01
+        return self.roster.heartbeat(
+            Heartbeat(
+                member=member,
+                state=state,
+                sequence=0,
+                serves=serves,
+                follows=self.follows.get(str(member), {}),
+                problem=problem,
+            ),
+            now=self.now,
+        )
+
+
+MIRROR = MemberId(kind="mirror")
+RESULTS = MemberId(kind="results")
+
+
+def rank(pool: str, number: int, generation: int = 0) -> MemberId:
+    return MemberId(kind="rank", pool=pool, rank=number, generation=generation)
+
+
+def orders(answer: Orders | Unwelcome) -> Orders:
+    assert isinstance(answer, Orders), answer
+    return answer
+
+
+def ready_run() -> Play:
+    """A run with two consumers and a collector, up to `ready`."""
+    play = Play(Roster(plan()))
+    for member in (MIRROR, RESULTS, rank("work", 0), rank("work", 1)):
+        assert isinstance(play.register(member), Welcome)
+    play.register(rank("collect", 0), size=1)
+    play.beat(MIRROR, "ready")
+    play.beat(rank("work", 0), "serving")
+    play.beat(rank("work", 1), "serving")
+    play.beat(rank("collect", 0), "serving")
+    play.beat(RESULTS, "ready")
+    play.follows["collect/0"] = {0: 0, 1: 0}
+    play.beat(rank("collect", 0), "ready")
+    play.beat(rank("work", 0), "ready")
+    play.beat(rank("work", 1), "ready")
+    assert play.roster.all_ready()
+    play.roster.was_ready = True
+    return play
+
+
+def test_nothing_connects_before_what_it_reads_is_served() -> None:
+    play = Play(Roster(plan()))
+    play.register(MIRROR)
+    play.register(rank("work", 0))
+    play.register(rank("collect", 0), size=1)
+    assert orders(play.beat(rank("work", 0), "registered", serves=())).probe is None
+    play.beat(MIRROR, "ready")
+    assert orders(play.beat(rank("work", 0), "registered", serves=())).probe is not None
+    assert orders(play.beat(rank("collect", 0), "registered", serves=())).probe is None
+
+
+def test_a_rank_connects_only_when_its_readers_are_there() -> None:
+    play = Play(Roster(plan()))
+    for member in (MIRROR, RESULTS, rank("work", 0), rank("work", 1)):
+        play.register(member)
+    play.register(rank("collect", 0), size=1)
+    play.beat(MIRROR, "ready")
+    play.beat(rank("work", 1), "serving")
+    assert orders(play.beat(rank("work", 0), "serving")).connect is None, "nobody reads it yet"
+    assert orders(play.beat(rank("collect", 0), "serving")).connect is None, "the results are not served yet"
+    play.beat(RESULTS, "ready")
+    connect = orders(play.beat(rank("collect", 0), "serving")).connect
+    assert connect is not None
+    assert [(one.channel, one.producer) for one in connect] == [
+        ("beamcast:r:work:0:output", 0),
+        ("beamcast:r:work:1:output", 1),
+    ]
+    play.follows["collect/0"] = {0: 0, 1: 0}
+    play.beat(rank("collect", 0), "ready")
+    assert orders(play.beat(rank("work", 1), "serving")).connect is None, "rank 0 comes first"
+    assert orders(play.beat(rank("work", 0), "serving")).connect is not None
+    play.beat(rank("work", 0), "ready")
+    connect = orders(play.beat(rank("work", 1), "serving")).connect
+    assert connect is not None
+    assert "pydistributor=group:" in connect[0].request
+    assert "trigger:uniqueId" in connect[0].request
+
+
+def test_ready_means_everyone() -> None:
+    play = ready_run()
+    assert play.roster.waiting_for() == []
+    play.beat(rank("work", 1), "serving")
+    assert not play.roster.all_ready()
+    assert play.roster.waiting_for() == ["work/1 (serving)"]
+
+
+def test_a_restarted_rank_waits_for_its_reader_but_not_for_its_turn() -> None:
+    play = ready_run()
+    play.roster.died(play.roster.members["work/1"], now=play.now, reason="killed")
+    again = rank("work", 1, generation=1)
+    assert isinstance(play.register(again), Welcome)
+    collector = orders(play.beat(rank("collect", 0), "ready"))
+    assert collector.connect is not None
+    assert [one.generation for one in collector.connect] == [0, 0], "the new output is not served yet"
+    assert orders(play.beat(again, "serving")).connect is None, "the collector still follows the dead one"
+    collector = orders(play.beat(rank("collect", 0), "ready"))
+    assert collector.connect is not None
+    assert [one.generation for one in collector.connect] == [0, 1]
+    play.follows["collect/0"] = {0: 0, 1: 1}
+    play.beat(rank("collect", 0), "ready")
+    assert orders(play.beat(again, "serving")).connect is not None
+
+
+def test_a_rank_does_not_wait_for_a_dead_reader_once_the_run_was_ready() -> None:
+    play = ready_run()
+    play.roster.died(play.roster.members["work/1"], now=play.now, reason="killed")
+    play.roster.died(play.roster.members["collect/0"], now=play.now, reason="killed")
+    again = rank("work", 1, generation=1)
+    play.register(again)
+    assert orders(play.beat(again, "serving")).connect is not None
+
+
+def test_silence_is_noticed_and_the_silent_are_sent_away() -> None:
+    play = ready_run()
+    heard = play.now
+    play.now += 3.0
+    play.beat(rank("work", 0), "ready")
+    silent = {str(record.identity) for record in play.roster.silent(now=play.now, silence_s=2.0)}
+    assert silent == {"mirror", "results", "work/1", "collect/0"}
+    assert play.roster.silent(now=heard, silence_s=2.0) == []
+    play.roster.died(play.roster.members["work/1"], now=play.now, reason="no heartbeat for 2 s")
+    answer = play.beat(rank("work", 1), "ready")
+    assert isinstance(answer, Unwelcome)
+    assert "no heartbeat for 2 s" in answer.reason
+
+
+def test_only_one_process_may_be_a_rank() -> None:
+    play = ready_run()
+    answer = play.register(rank("work", 1))
+    assert isinstance(answer, Unwelcome)
+    assert "already running" in answer.reason
+
+
+def test_strangers_and_other_versions_are_unwelcome() -> None:
+    play = Play(Roster(plan()))
+    assert isinstance(play.register(rank("work", 7)), Unwelcome)
+    assert isinstance(play.register(rank("nope", 0)), Unwelcome)
+    old = Versions(beamcast="0", python="3", pvapy="5", protocol=0)
+    where = Whereabouts(host="h", pid=1, address="a", port=1)
+    answer = play.roster.register(Registration(member=MIRROR, whereabouts=where, versions=old), now=0.0)
+    assert isinstance(answer, Unwelcome)
+    assert "same beamcast" in answer.reason
+
+
+def test_a_member_that_fails_is_a_problem_with_a_reason() -> None:
+    play = ready_run()
+    play.beat(rank("work", 0), "failed", problem="no GPU")
+    (record,) = play.roster.problems()
+    assert record.life.state is RankState.FAILED
+    assert record.problem == "no GPU"
+
+
+def test_the_end_is_when_everyone_has_finished() -> None:
+    play = ready_run()
+    play.roster.stop = True
+    for member in (MIRROR, RESULTS, rank("work", 0), rank("work", 1)):
+        answer = play.beat(member, "ready")
+        assert orders(answer).stop
+        play.beat(member, "finished")
+    assert not play.roster.all_gone()
+    play.beat(rank("collect", 0), "finished")
+    assert play.roster.all_gone()
+
+
+@pytest.mark.parametrize("ranks", [1, 3, 8])
+def test_slots_are_ranks_under_policy_each(ranks: int) -> None:
+    play = Play(Roster(plan(ranks)))
+    for number in range(ranks):
+        where = Whereabouts(
+            host="h", pid=1, address="a", port=1, size=ranks, local_rank=number, local_size=ranks
+        )
+        welcome = play.roster.register(
+            Registration(member=rank("work", number), whereabouts=where, versions=VERSIONS), now=0.0
+        )
+        assert isinstance(welcome, Welcome)
+        assert welcome.duty is not None
+        assert welcome.duty.slot == number
