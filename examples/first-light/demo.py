@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,26 @@ def wait_for_name_server(run: "subprocess.Popen[bytes]") -> str | None:
     return None
 
 
+def connect(name: str, run: "subprocess.Popen[bytes]") -> Any:
+    """The result PV, as soon as the run serves it; None when the run ends before.
+
+    A channel that was made too early asks again after 1, 2, 4, 8 … seconds; a new one asks at once.
+    """
+    import pvaccess
+
+    tried = []
+    while run.poll() is None:
+        channel = pvaccess.Channel(name)
+        channel.setTimeout(0.5)
+        tried.append(channel)  # pvaccess does not like channels to go away while they search
+        try:
+            channel.get("field()")
+            return channel
+        except pvaccess.PvaException:
+            pass
+    return None
+
+
 def check(run: "subprocess.Popen[bytes]", name_server: str) -> tuple[int, list[str]]:
     """Compare every result with what the frame's payload must give, while the run lasts."""
     apply_environment(client_environment([name_server]))
@@ -46,7 +67,9 @@ def check(run: "subprocess.Popen[bytes]", name_server: str) -> tuple[int, list[s
     assert results.channel is not None
     maker = PayloadMaker(simulation.shape, simulation.dtype, simulation.seed)
     queue = pvaccess.PvObjectQueue(10000)
-    channel = pvaccess.Channel(results.channel)
+    channel = connect(results.channel, run)
+    if channel is None:
+        return 0, []
     channel.qMonitor(queue, "record[queueSize=1000]field()")
     good, wrong, last = 0, [], simulation.first_id - 1
     ended: float | None = None
@@ -92,7 +115,9 @@ def main() -> int:
     status = run.wait()
     simulation = load_workflow(HERE / "workflow.toml").workflow.source.simulate
     assert simulation is not None
-    print(f"\n{good} of {simulation.frames} results checked against the payload of their frame, {len(wrong)} wrong")
+    print(
+        f"\n{good} of {simulation.frames} results checked against the payload of their frame, {len(wrong)} wrong"
+    )
     for line in wrong[:10]:
         print(f"  {line}")
     print(f"The report is in {RUN_DIR / 'report.json'}")

@@ -39,7 +39,9 @@ class _RunFileHandler(logging.FileHandler):
 
 
 def _from_others_only_warnings(record: logging.LogRecord) -> bool:
-    return record.name.partition(".")[0] == "beamcast" or record.levelno >= logging.WARNING
+    package = record.name.partition(".")[0]
+    # What Parsl has to say is for whoever looks into the run's log file: it repeats itself several times a second.
+    return package == "beamcast" or (record.levelno >= logging.WARNING and package != "parsl")
 
 
 def _not_told_at_the_end(record: logging.LogRecord) -> bool:

@@ -45,8 +45,7 @@ def _rank(plan: RunPlan, pool_name: str, place: Place) -> Tree:
     pool = plan.pool(pool_name)
     channels = plan.channels(pool_name, place.rank)
     slot = plan.slot(pool, place)
-    producers = 0 if pool.input == "source" else plan.pool(pool.input).ranks
-    inputs = plan.inputs(pool, place, [0] * producers)
+    inputs = plan.inputs(pool, place, [0] * len(plan.producers(pool)))
     shared = {"group": slot.group, "set": slot.set, "turn": slot.turn} if pool.role == "consumer" else {}
     return {
         "pool": pool_name,

@@ -139,6 +139,24 @@ class Pool(Struct, frozen=True, kw_only=True):
             ge=0, description="which output of the input pool, where its processor has several; 0: the first"
         ),
     ] = 0
+    input_branches: Annotated[
+        Annotated[int, Meta(ge=2)] | None,
+        Meta(
+            description="share the outputs of the input pool's processor out among the ranks: rank r reads output r; "
+            "absent: all ranks read `input_branch`"
+        ),
+    ] = None
+    join: Annotated[
+        tuple[Name, ...],
+        Meta(description="collector: further pools whose output with the same id is another part of the frame"),
+    ] = ()
+    gather: Annotated[
+        Annotated[int, Meta(ge=2)] | None,
+        Meta(
+            description="collector: parts of one frame that come from as many ranks of the input pool; absent: an "
+            "output is a whole frame"
+        ),
+    ] = None
     ranks: Annotated[Count, Meta(description="how many processes")] = 1
     processor: Annotated[
         str, Meta(description="'file.py:Class' (beside the workflow file) or 'package.module:Class'")
@@ -182,6 +200,16 @@ class Pool(Struct, frozen=True, kw_only=True):
         Meta(description="failed frames after which the pool fails; absent: no limit"),
     ] = None
     restart: Annotated[Restart, Meta(description="what happens when a rank dies")] = Restart()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """'source' or the names of the pools that it reads."""
+        return (self.input, *self.join)
+
+    @property
+    def parts(self) -> int:
+        """Parts of one frame that a collector puts together; 1: every output of its input is a whole frame."""
+        return (self.gather or 1) * len(self.inputs)
 
 
 class Results(Struct, frozen=True, kw_only=True):

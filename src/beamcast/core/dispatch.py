@@ -241,7 +241,8 @@ class Dispatcher:
     def results_lost(self, keys: Iterable[int] | BitMap64) -> list[Action]:
         """Results that died behind the pool, such as with a collector: frames processed, not retired, go again."""
         processed = self._lanes.processed
-        return self._dispatch(self._send_again([processed[key] for key in keys if key in processed], []))
+        lost = [processed[key] for key in dict.fromkeys(keys) if key in processed]
+        return self._dispatch(self._send_again(lost, []))
 
     def tick(self, now: float) -> list[Action]:
         """Time goes on: rates, results that are overdue, a disk to be tried again. About once a second."""

@@ -46,8 +46,9 @@ class FrameLanes:
         frame.state, frame.holder = FrameState.IN_FLIGHT, holder
 
     def put_processed(self, frame: HeldFrame, now: float) -> None:
-        """Its holder has acked it."""
+        """Its holder has acked it: it is no poison, whatever happened before."""
         self._leave(frame)
+        frame.strikes, frame.was_alone = 0, False
         frame.state, frame.processed_at = FrameState.PROCESSED, now
         self.processed[frame.key] = frame
 

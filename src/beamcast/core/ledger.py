@@ -4,7 +4,8 @@ The choice: reports are sets of frame keys, and only the frames that a report na
 asking `is_whole` costs what has changed since the last time, not what the run holds.
 
 A frame seen anywhere belongs to the source, and a frame seen further down has passed everything above. Pools
-form a tree; a frame is whole when every path has an end: the last pool finished it (or the result was seen at
+form a tree whose branches may meet again where parts of frames are put together; there a frame that failed, or was
+dropped, on one branch has its end. A frame is whole when every path has an end: the last pool finished it (or the result was seen at
 the beamline), a processor dropped it, or it failed. Over all paths a frame has exactly one state: outstanding
 while one path has no end, else failed if it failed on one, else collected if it left the result pool (without
 one: any last pool), else dropped.
@@ -150,6 +151,19 @@ class Ledger:
         frames.add_failed(keys)
         self._note(keys)
 
+    def arrived(self, pool: str, sender: tuple[str, int], keys: Keys) -> None:
+        """Outputs of a rank of the input pool (`sender`: pool and rank) that have come to `pool`.
+
+        Raises:
+            ValueError: an unknown sender or pool.
+        """
+        stage = self._stages.get(pool)
+        if stage is None:
+            raise ValueError(f"the ledger has no pool {pool!r}")
+        self.processed(*sender, keys)
+        if stage.shape.of_parts:
+            stage.arrived[sender] |= as_keys(keys)
+
     def delivered(self, keys: Keys) -> None:
         """Frames whose result was seen at the beamline."""
         keys = as_keys(keys)
@@ -240,7 +254,7 @@ class Ledger:
 
     def _judge(self, among: BitMap64) -> _Judged:
         views = self._views(among)
-        roots = [views[name] for name, stage in self._stages.items() if stage.parent is None]
+        roots = [views[name] for name, stage in self._stages.items() if not stage.parents]
         final, failed, complete = self._ends(among, views)
         failed &= final
         collected = (complete & final) - failed
@@ -270,9 +284,9 @@ class Ledger:
         failed: dict[str, BitMap64] = {}
         dropped: dict[str, BitMap64] = {}
         for name, stage in self._stages.items():
-            before = stage.parent.shape.name if stage.parent is not None else None
-            failed[name] = views[name].failed | (failed[before] if before else BitMap64())
-            dropped[name] = views[name].dropped | (dropped[before] if before else BitMap64())
+            before = [parent.shape.name for parent in stage.parents]
+            failed[name] = union([views[name].failed, *(failed[parent] for parent in before)])
+            dropped[name] = union([views[name].dropped, *(dropped[parent] for parent in before)])
             if stage.children and stage is not self._result:
                 continue
             complete = self._complete(stage, views[name], among)

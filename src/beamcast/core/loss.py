@@ -52,8 +52,8 @@ class LossFinder:
         for stage in stages:
             view = views[stage.shape.name]
             unfinished = self._left - view.out - view.failed - view.dropped
-            if stage.parent is not None:
-                unfinished &= views[stage.parent.shape.name].out
+            for parent in stage.parents:
+                unfinished &= views[parent.shape.name].out
             if unfinished:
                 self._search_stage(stage, unfinished)
 
@@ -63,7 +63,7 @@ class LossFinder:
 
     def _search_stage(self, stage: Stage, unfinished: BitMap64) -> None:
         name = stage.shape.name
-        before = stage.parent.shape.name if stage.parent is not None else "mirror"
+        before = "+".join(parent.shape.name for parent in stage.parents) or "mirror"
         for ranks in stage.shape.sets:
             begun = union(rank.received & unfinished for rank in stage.members(ranks))
             for rank in ranks:
@@ -71,10 +71,22 @@ class LossFinder:
             for rank in ranks:
                 frames = stage.ranks[rank]
                 self._take(name, name, rank, begun - frames.processed - frames.dropped)
-        if stage.parent is not None:
-            self._take_by_sender(f"{before}→{name}", stage.parent, unfinished & self._left)
+        if stage.shape.of_parts:
+            self._take_by_part(stage, unfinished & self._left)
+        elif stage.parents:
+            self._take_by_sender(f"{before}→{name}", stage.parents[0], unfinished & self._left)
         else:
             self._take_by_turn(f"{before}→{name}", stage, unfinished & self._left)
+
+    def _take_by_part(self, stage: Stage, keys: BitMap64) -> None:
+        """A frame is lost with its first part that was sent and has not come; where all have, it is lost here."""
+        name = stage.shape.name
+        for parent in stage.parents:
+            for rank, frames in parent.ranks.items():
+                on_the_way = (keys & frames.processed) - stage.arrived[parent.shape.name, rank]
+                self._take(f"{parent.shape.name}→{name}", parent.shape.name, rank, on_the_way)
+        alone = len(stage.ranks) == 1
+        self._take(name, name, next(iter(stage.ranks)) if alone else None, keys)
 
     def _take_by_sender(self, hop: str, sender: Stage, keys: BitMap64) -> None:
         for rank, frames in sender.ranks.items():

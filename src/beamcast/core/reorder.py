@@ -94,12 +94,8 @@ class ReorderWindow(Generic[T]):
         """Whether the item of this key has been handed out."""
         return key in self._released
 
-    def push(self, producer: int, key: int, item: T, now: float) -> bool:
-        """Take an item; False when it is a duplicate.
-
-        A producer that was not added, or was retired, may push: it does not take part in the order.
-        `key` is not negative; equal keys are the same frame.
-        """
+    def passed(self, producer: int, key: int, now: float) -> None:
+        """A producer has got as far as `key`, without an item for this window (a part of one, say)."""
         state = self._producers.get(producer)
         if state is not None:
             state.pushed_at = now
@@ -107,6 +103,14 @@ class ReorderWindow(Generic[T]):
                 state.last = key
             if not state.holds:
                 self._hold(producer, state)
+
+    def push(self, producer: int, key: int, item: T, now: float) -> bool:
+        """Take an item; False when it is a duplicate.
+
+        A producer that was not added, or was retired, may push: it does not take part in the order.
+        `key` is not negative; equal keys are the same frame.
+        """
+        self.passed(producer, key, now)
         if key > self._top and key not in self._items:
             if not self._order:
                 self._waiting_since = now

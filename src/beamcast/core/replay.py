@@ -59,9 +59,10 @@ class HeldFrame:
         self.processed_at = 0.0
 
     def strike(self, why: str) -> None:
-        """A rank failed on it or died with it."""
-        self.strikes += 1
-        self.why = why
+        """A rank failed on it or died with it. Once another rank has processed it, that says nothing."""
+        if self.state is not FrameState.PROCESSED:
+            self.strikes += 1
+            self.why = why
 
 
 class Overflow(StrEnum):

@@ -4,6 +4,7 @@ The choice: every question is asked *among* a given set of frames and answered f
 for few frames costs little in a run of 10^8, and answers for disjoint sets add up.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -23,6 +24,9 @@ class PoolShape:
     `input` is "source" or the name of a pool. A frame goes to all ranks of one of `sets`; `updates`
     consecutive frames make one turn. A collector pool gets every output of its input.
 
+    Where the outputs are parts of frames, `gather` says that one frame needs those of a whole set of the input pool,
+    and `join` names the pools whose outputs it needs besides.
+
     Raises:
         ValueError: no set, an empty set, a rank twice, or `updates` below 1.
     """
@@ -32,6 +36,8 @@ class PoolShape:
     input: str
     sets: tuple[tuple[int, ...], ...]
     updates: int = 1
+    gather: bool = False
+    join: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         ranks = [rank for members in self.sets for rank in members]
@@ -39,6 +45,16 @@ class PoolShape:
             raise ValueError(f"pool {self.name!r}: sets must hold every rank once and none may be empty")
         if self.updates < 1:
             raise ValueError(f"pool {self.name!r}: updates is {self.updates}, a turn has at least one frame")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The pools that it reads; empty for the source."""
+        return () if self.input == SOURCE else (self.input, *self.join)
+
+    @property
+    def of_parts(self) -> bool:
+        """Whether it puts frames together from parts."""
+        return self.gather or bool(self.join)
 
 
 @dataclass(slots=True)
@@ -94,16 +110,21 @@ class StageView:
 class Stage:
     """One pool: its shape, its ranks' reports and the pools that read it."""
 
-    __slots__ = ("children", "parent", "ranks", "shape", "single_ranks")
+    __slots__ = ("arrived", "children", "parents", "ranks", "shape", "single_ranks", "whole_sets")
 
-    def __init__(self, shape: PoolShape, parent: "Stage | None") -> None:
+    def __init__(self, shape: PoolShape, parents: Sequence["Stage"]) -> None:
         self.shape = shape
-        self.parent = parent
+        self.parents = tuple(parents)
         self.children: list[Stage] = []
+        # Which parts have come, by the pool and rank that sent them; empty unless frames are put together here.
+        self.arrived: defaultdict[tuple[str, int], BitMap64] = defaultdict(BitMap64)
+        # Whether a frame leaves only when every rank of a set has an output: someone puts the parts together.
+        self.whole_sets = False
         self.ranks = {rank: RankFrames() for members in shape.sets for rank in members}
         self.single_ranks = all(len(members) == 1 for members in shape.sets)
-        if parent is not None:
+        for parent in self.parents:
             parent.children.append(self)
+            parent.whole_sets |= shape.gather
 
     def members(self, ranks: Iterable[int]) -> list[RankFrames]:
         """Return the reports of some ranks, in their order."""
@@ -118,7 +139,7 @@ class Stage:
                 report says so (a rank may die before its last report). Only a failure in a set of several
                 ranks outweighs it: there the evidence comes from another rank of the set.
         """
-        parts = [_judge_set(self.members(ranks), among) for ranks in self.shape.sets]
+        parts = [_judge_set(self.members(ranks), among, self.whole_sets) for ranks in self.shape.sets]
         out = union(part.out for part in parts)
         failed = union(part.failed for part in parts) - out
         if self.single_ranks:
@@ -128,8 +149,9 @@ class Stage:
         return StageView(union([*(part.seen for part in parts), evidence]), out, dropped, failed)
 
 
-def _judge_set(members: Sequence[RankFrames], among: BitMap64) -> StageView:
-    """Judge one set: failed where a rank failed, else ended where all have; output where one made it."""
+def _judge_set(members: Sequence[RankFrames], among: BitMap64, whole: bool) -> StageView:
+    """Judge one set: failed where a rank failed, else ended where all have; output where one made it, or with `whole`
+    where all did."""
     if len(members) == 1:
         (rank,) = members
         return StageView(
@@ -140,9 +162,10 @@ def _judge_set(members: Sequence[RankFrames], among: BitMap64) -> StageView:
     ended = among - failed
     for rank in members:
         ended &= rank.processed | rank.dropped
-    return StageView(
-        union(rank.received & among for rank in members), ended & processed, ended - processed, failed
-    )
+    out = ended & processed
+    if whole:
+        out -= union(rank.dropped for rank in members)
+    return StageView(union(rank.received & among for rank in members), out, ended - out, failed)
 
 
 def build_stages(pools: Sequence[PoolShape]) -> dict[str, Stage]:
@@ -157,10 +180,10 @@ def build_stages(pools: Sequence[PoolShape]) -> dict[str, Stage]:
     stages: dict[str, Stage] = {}
     waiting = list(pools)
     while waiting:
-        linked = [pool for pool in waiting if pool.input == SOURCE or pool.input in stages]
+        linked = [pool for pool in waiting if all(name in stages for name in pool.inputs)]
         if not linked:
             raise ValueError(f"pools {[pool.name for pool in waiting]}: inputs are unknown or form a circle")
         for pool in linked:
-            stages[pool.name] = Stage(pool, stages.get(pool.input))
+            stages[pool.name] = Stage(pool, [stages[name] for name in pool.inputs])
         waiting = [pool for pool in waiting if pool.name not in stages]
     return stages

@@ -97,8 +97,10 @@ class Accounts:
             self.changed_at = now
 
     def _enter_rank(self, delta: Delta, pool: str, rank: int) -> None:
-        for producer, keys in delta.gathered.items():
-            self.ledger.processed(self.plan.pool(pool).input, producer, decode_keys(keys))
+        if delta.gathered:
+            producers = self.plan.producers(self.plan.pool(pool))
+            for producer, keys in delta.gathered.items():
+                self.ledger.arrived(pool, producers[producer], decode_keys(keys))
         if delta.received:
             self.ledger.received(pool, rank, decode_keys(delta.received))
         if delta.processed:
@@ -156,7 +158,7 @@ class Accounts:
             delivery=self.plan.workflow.delivery,
             result_channels=tuple(self.plan.results().values()),
             name_server=name_server,
-            frames=_frames(totals),
+            frames=_frames(totals, sent_again=_sent_again(roster)),
             missing=self._missing() if self.moments.stream_end is not None else (),
             failed_frames=tuple(self.failed_frames),
             pools=tuple(
@@ -220,7 +222,7 @@ class Accounts:
         )
 
 
-def _frames(totals: FrameTotals) -> Frames:
+def _frames(totals: FrameTotals, *, sent_again: int) -> Frames:
     return Frames(
         source=totals.source,
         received=totals.received,
@@ -230,4 +232,9 @@ def _frames(totals: FrameTotals) -> Frames:
         failed=totals.failed,
         lost=totals.lost,
         duplicates=totals.duplicates,
+        sent_again=sent_again,
     )
+
+
+def _sent_again(roster: Roster) -> int:
+    return int(roster.members["mirror"].facts.get("sent_again", 0))

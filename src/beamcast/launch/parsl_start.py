@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 from beamcast.config.site import LocalProvider, MpiStart
 from beamcast.core.errors import UsageError
+from beamcast.launch.plain_path import plain_path
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import allocation_nodes, seating, workers_per_node
 from beamcast.members.seat import Seat, hands_seen, sit, taken_by, write_seats
@@ -50,6 +52,8 @@ class ParslStart:
         self._run_dir = run_dir
         self._address = address
         self._seats = seating(plan)
+        self._parsl_dir = run_dir / "parsl"
+        self._closing = ExitStack()
         self._kernel: Any = None
 
     def __enter__(self) -> Self:
@@ -62,13 +66,18 @@ class ParslStart:
             self._check_mpi(self._plan.site.start)
         nodes = sum(self._plan.nodes_of(pool) for pool in self._plan.pools)
         (self._run_dir / NODE_FILE).write_text("localhost\n" * nodes)
-        self._kernel = DataFlowKernel(self.config())
+        shared = not isinstance(self._plan.site.provider, LocalProvider)
+        with ExitStack() as stack:
+            self._parsl_dir = stack.enter_context(plain_path(self._run_dir, shared=shared)) / "parsl"
+            self._kernel = DataFlowKernel(self.config())
+            self._closing = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._kernel.cleanup()
+        with self._closing:
+            self._kernel.cleanup()
         self._kernel = None
 
     def _check_mpi(self, start: MpiStart) -> None:
@@ -98,7 +107,7 @@ class ParslStart:
             # The first allocation is asked for only after one period; the default of 5 s is time the user waits.
             strategy_period=0.2,
             retries=0,
-            run_dir=str(self._run_dir / "parsl"),
+            run_dir=str(self._parsl_dir),
             # Parsl's own log file has DEBUG lines only, megabytes an hour: its messages go to our logging instead.
             initialize_logging=False,
             usage_tracking=0,

@@ -66,8 +66,8 @@ class RunPlan:
         waiting = list(self.workflow.pools)
         while waiting:
             have = {"source", *(pool.name for pool in ordered)}
-            ordered += [pool for pool in waiting if pool.input in have]
-            left = [pool for pool in waiting if pool.input not in have]
+            ordered += [pool for pool in waiting if have.issuperset(pool.inputs)]
+            left = [pool for pool in waiting if not have.issuperset(pool.inputs)]
             if len(left) == len(waiting):
                 raise ValueError("the pools form a loop: check_workflow comes first")
             waiting = left
@@ -178,44 +178,61 @@ class RunPlan:
         return (said,) if said else (OUTPUT_ID_FIELD, self.workflow.source.id_field)
 
     def input_channel(self, pool: Pool) -> str:
-        """The channel that a pool reads, with a `*` for the rank of the producer where there are several."""
+        """The channel that a pool reads, with a `*` for the rank of the producer where there are several, and for the
+        branch where each rank has its own. Pools that join are left out."""
         if pool.input == "source":
             return self.mirror_channel
         producers = self.pool(pool.input).ranks
         stem = (
             self.channels(pool.input, 0).output if producers == 1 else f"{self.prefix}:{pool.input}:*:output"
         )
-        return f"{stem}{_branch(pool)}"
+        return f"{stem}:*" if pool.input_branches else f"{stem}{_branch(pool, 0)}"
 
     def inputs(self, pool: Pool, place: Place, generations: Sequence[int]) -> tuple[Input, ...]:
-        """The channels that a rank monitors; `generations` are those of its producers' ranks, in order."""
+        """The channels that a rank monitors; `generations` are those of its `producers`, in order."""
         if self.dispatches and pool.input == "source":
             # The dispatcher never has more under way than the window: a queue of that length can't overrun.
             request = f"record[queueSize={pool.window + QUEUE_SPARE}]field()"
             return (Input(channel=self.dispatch_channel(pool.name, place.rank), request=request),)
         queue = f"record[queueSize={pool.server_queue}]"
-        if pool.role == "consumer":
+        # Who gets every update needs no turns.
+        if pool.role == "consumer" and pool.distribution.policy != "all":
             request = f"{queue}field(_[{self.slot(pool, place).distributor_request()}])"
         else:
             request = f"{queue}field()"
         if pool.input == "source":
             return (Input(channel=self.mirror_channel, request=request),)
+        per_input = pool.gather or 1
         return tuple(
             Input(
-                channel=f"{self.channels(pool.input, producer).output}{_branch(pool)}",
+                channel=f"{self.channels(name, rank).output}{_branch(pool, place.rank)}",
                 request=request,
-                producer=producer,
+                producer=number,
                 generation=generation,
+                part=pool.inputs.index(name) * per_input + rank % per_input if pool.parts > 1 else 0,
             )
-            for producer, generation in enumerate(generations)
-            if self.reads(pool, place.rank, producer)
+            for number, ((name, rank), generation) in enumerate(
+                zip(self.producers(pool), generations, strict=True)
+            )
+            if self.reads(pool, place.rank, rank)
         )
+
+    def producers(self, pool: Pool) -> tuple[tuple[str, int], ...]:
+        """Whose outputs the pool reads, as pools and ranks; `Input.producer` counts in this order."""
+        pools = (self.pool(name) for name in pool.inputs if name != "source")
+        return tuple((each.name, rank) for each in pools for rank in range(each.ranks))
+
+    def producer_number(self, pool: Pool, name: str, rank: int) -> int:
+        """The place of a rank of an input pool among the `producers` of `pool`."""
+        before = pool.inputs[: pool.inputs.index(name)]
+        return sum(self.pool(each).ranks for each in before) + rank
 
     @staticmethod
     def reads(pool: Pool, rank: int, producer: int) -> bool:
         """Whether a rank of the pool monitors the output of that rank of its input pool. Several collector ranks
-        share the producers out among themselves, each gathers its own."""
-        return pool.role == "consumer" or producer % pool.ranks == rank
+        share the producers out among themselves, each gathers its own; those that send parts of one frame stay
+        together."""
+        return pool.role == "consumer" or producer // (pool.gather or 1) % pool.ranks == rank
 
     def shape(self, pool: Pool) -> PoolShape:
         """The pool as the ledger sees it."""
@@ -225,7 +242,15 @@ class RunPlan:
             sets: tuple[tuple[int, ...], ...] = tuple((place.rank,) for place in places)
         else:
             sets = set_members(shared.policy, places, shared.sets)
-        return PoolShape(name=pool.name, role=pool.role, input=pool.input, sets=sets, updates=shared.updates)
+        return PoolShape(
+            name=pool.name,
+            role=pool.role,
+            input=pool.input,
+            sets=sets,
+            updates=shared.updates,
+            gather=pool.gather is not None,
+            join=pool.join,
+        )
 
     def results(self) -> dict[str, str]:
         """Result PVs at the beamline, by the rank output that each re-serves."""
@@ -239,6 +264,7 @@ class RunPlan:
         }
 
 
-def _branch(pool: Pool) -> str:
+def _branch(pool: Pool, rank: int) -> str:
     """What follows the name of the input pool's output channel, as `beamcast.pools.output` numbers them."""
-    return f":{pool.input_branch}" if pool.input_branch else ""
+    branch = pool.input_branch if pool.input_branches is None else rank % pool.input_branches
+    return f":{branch}" if branch else ""

@@ -32,6 +32,15 @@ class AttentivePbs(PBSProProvider):  # type: ignore[misc]
         return POLL_S
 
 
+class FirstNode(SimpleLauncher):  # type: ignore[misc]
+    """One manager, on the first node of the block, whatever its size: what an MPI start wants. Parsl's own launcher
+    does the same, with a warning that means others."""
+
+    def __call__(self, command: str, tasks_per_node: int, nodes_per_block: int, script_dir: str = "") -> str:
+        """The shell lines of the block."""
+        return str(super().__call__(command, tasks_per_node, 1, script_dir))
+
+
 def make_provider(site: Site, *, worker_init: str) -> Any:
     """The provider of a site: one allocation, exactly. Under an MPI start the block has one manager, on its first
     node, since `mpiexec` starts the rest; otherwise each node has one."""
@@ -39,7 +48,7 @@ def make_provider(site: Site, *, worker_init: str) -> Any:
     common: dict[str, Any] = {"init_blocks": 1, "min_blocks": 1, "max_blocks": 1, "worker_init": worker_init}
     match site.provider:
         case LocalProvider():
-            return ParslLocalProvider(**common, launcher=SimpleLauncher() if mpi else SingleNodeLauncher())
+            return ParslLocalProvider(**common, launcher=FirstNode() if mpi else SingleNodeLauncher())
         case SlurmSite() as slurm:
             return AttentiveSlurm(
                 **common,
@@ -52,7 +61,7 @@ def make_provider(site: Site, *, worker_init: str) -> Any:
                 # A node that fails must end the job: requeued, it would start again without a controller.
                 scheduler_options="\n".join(filter(None, ["#SBATCH --no-requeue", slurm.scheduler_options])),
                 exclusive=slurm.exclusive,
-                launcher=SimpleLauncher() if mpi else SrunLauncher(),
+                launcher=FirstNode() if mpi else SrunLauncher(),
             )
         case PbsProvider() as pbs:
             return AttentivePbs(
@@ -63,7 +72,7 @@ def make_provider(site: Site, *, worker_init: str) -> Any:
                 nodes_per_block=site.allocation.nodes,
                 walltime=clock(float(site.allocation.walltime)),
                 scheduler_options=pbs.scheduler_options,
-                launcher=SimpleLauncher() if mpi else MpiExecLauncher(overrides="--ppn 1"),
+                launcher=FirstNode() if mpi else MpiExecLauncher(overrides="--ppn 1"),
             )
 
 

@@ -261,7 +261,7 @@ class Roster:
         if pool.input == "source":
             served = self.members["mirror"].usable
             return self._plan.inputs(pool, record.place, ()) if served else None
-        producers = self.ranks[pool.input]
+        producers = [self.ranks[name][rank] for name, rank in self._plan.producers(pool)]
         if not self.was_ready and not all(producer.serves for producer in producers):
             return None
         generations = [producer.served_generation for producer in producers]
@@ -297,12 +297,13 @@ class Roster:
         ):
             return False
         for pool in self._plan.pools:
-            if pool.input != record.identity.pool:
+            if record.identity.pool not in pool.inputs:
                 continue
+            number = self._plan.producer_number(pool, record.identity.pool, record.identity.rank)
             for reader in self.ranks[pool.name]:
                 if not self._plan.reads(pool, reader.identity.rank, record.identity.rank):
                     continue
-                current = reader.follows.get(record.identity.rank) == record.identity.generation
+                current = reader.follows.get(number) == record.identity.generation
                 # While a reader is dead nobody waits for it: its frames are lost with it, and named.
                 if not current and (reader.live or not self.was_ready):
                     return False

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import structs
 
 from beamcast.core.errors import BeamcastError
+from beamcast.core.gather import PartGatherer
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.place import Place
 from beamcast.core.reorder import ReorderWindow
@@ -18,6 +19,7 @@ from beamcast.members.setup import Ground, leave, member_parser, prepare, run_me
 from beamcast.pools.acks import Acks
 from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.consumer import ConsumerLoop
+from beamcast.pools.frame import Frame, GatheredFrame
 from beamcast.pools.inputs import Inputs, id_field_of, look_at
 from beamcast.pools.processor import Context, Station, load_processor, open_output
 from beamcast.pools.rank_pvs import RankPvs
@@ -67,7 +69,13 @@ class Rank:
         )
         self._processor = load_processor(pool.processor, pool.params, base=Path(duty.base), station=station)
         self._output = open_output(self._processor, station)
-        self._work = make_work(self._processor, self._output, self._tally)
+        self._gatherer = self._make_gatherer()
+        self._work = make_work(
+            self._processor,
+            self._output,
+            self._tally,
+            make_frame=Frame if self._gatherer is None else GatheredFrame,
+        )
         self._loop = self._make_loop()
         self._pvs = RankPvs(server, duty, self.steering, self._processor, self._reset)
         self._began = time.monotonic()
@@ -80,7 +88,18 @@ class Rank:
             capacity=pool.reorder_window, max_wait_s=float(pool.reorder_timeout)
         )
         self._window = window
-        return CollectorLoop(self._inputs, self._work, self.steering, window=window)
+        return CollectorLoop(
+            self._inputs, self._work, self.steering, window=window, gatherer=self._gatherer
+        )
+
+    def _make_gatherer(self) -> PartGatherer[Any] | None:
+        """For a collector whose inputs bring parts of frames."""
+        pool = self._duty.pool
+        if pool.parts == 1:
+            return None
+        return PartGatherer(
+            parts=pool.parts, capacity=pool.reorder_window, max_wait_s=float(pool.reorder_timeout)
+        )
 
     def _make_acks(self) -> Acks:
         """At-least-once: what was done is reported to the dispatcher too, and faster than by heartbeats."""
@@ -192,8 +211,11 @@ class Rank:
             failed_frames=failed_frames,
             follows=self._inputs.follows(),
             last_key=self._tally.current,
-            facts={"stuck_s": round(stuck_s, 3)},
+            facts={"stuck_s": round(stuck_s, 3), **self._incomplete()},
         )
+
+    def _incomplete(self) -> dict[str, float]:
+        return {} if self._gatherer is None else {"incomplete": float(self._gatherer.incomplete)}
 
     def _gathered(self) -> dict[int, bytes]:
         taken = {producer: take_keys(keys) for producer, keys in self._inputs.gathered.items()}

@@ -11,7 +11,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 class Frames(Part, frozen=True, kw_only=True):
     """Numbers of frames: source = collected + dropped + failed + lost. While the run lasts, `lost` are those on the
-    way."""
+    way. `sent_again`: sends that repeat an earlier one, under at-least-once delivery."""
 
     source: int = 0
     received: int = 0
@@ -21,6 +21,7 @@ class Frames(Part, frozen=True, kw_only=True):
     failed: int = 0
     lost: int = 0
     duplicates: int = 0
+    sent_again: int = 0
 
 
 class MissingIds(Part, frozen=True, kw_only=True):

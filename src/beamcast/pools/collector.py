@@ -1,20 +1,25 @@
 """The frame loop of a collector rank: gather the outputs of many ranks, put them in order of their ids, publish.
 
 What waits for a missing id is bounded by the reorder window, in frames and in time; a frame that comes later than
-that is handed out late, never thrown away.
+that is handed out late, never thrown away. Where outputs are parts of frames, a frame enters the window when its last
+part has come; what waits for a part is bounded in the same way, and then given up, since there is no whole frame.
 """
 
+import logging
 import time
 from typing import Any
 
 from pyroaring import BitMap64
 
+from beamcast.core.gather import PartGatherer
 from beamcast.core.ids import FrameKey
 from beamcast.core.reorder import ReorderWindow
 from beamcast.pools.consumer import BURST_FRAMES, NAP_S
 from beamcast.pools.inputs import Inputs, MonitoredChannel
 from beamcast.pools.steering import Steering
 from beamcast.pools.work import Work
+
+logger = logging.getLogger(__name__)
 
 # While draining, producers that have been silent for this long have nothing more to say.
 DRAIN_QUIET_S = 0.3
@@ -23,11 +28,21 @@ DRAIN_QUIET_S = 0.3
 class CollectorLoop:
     """Runs on the rank's main thread until told to stop."""
 
-    def __init__(self, inputs: Inputs, work: Work, steering: Steering, *, window: ReorderWindow[Any]) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        work: Work,
+        steering: Steering,
+        *,
+        window: ReorderWindow[Any],
+        gatherer: PartGatherer[Any] | None = None,
+    ) -> None:
+        """With `gatherer` the inputs bring parts of frames, and `work` is given tuples of them."""
         self._inputs = inputs
         self._work = work
         self._steering = steering
         self._window = window
+        self._gatherer = gatherer
         self._producers: set[int] = set()
         self.last_frame_at = time.monotonic()
 
@@ -40,8 +55,11 @@ class CollectorLoop:
                 self._follow()
             idle = self._sweep()
             self._publish(self._window.ready(time.monotonic()))
-            if steering.drain and self.quiet_for() > DRAIN_QUIET_S:
+            quiet = steering.drain and self.quiet_for() > DRAIN_QUIET_S
+            if quiet:
                 self._publish(self._window.flush())
+            if self._gatherer is not None:
+                self._give_up(self._gatherer, everything=quiet)
             if idle:
                 self._work.flush()
                 self._inputs.probed()
@@ -52,6 +70,8 @@ class CollectorLoop:
     def released_before(self, keys: BitMap64) -> None:
         """Results that another collector, now dead, has published."""
         self._window.released_before(keys)
+        if self._gatherer is not None:
+            self._gatherer.complete_before(keys)
 
     def start_producers(self) -> None:
         """Tell the reorder window who delivers."""
@@ -85,6 +105,13 @@ class CollectorLoop:
                     self._one(channel, get(0), push, now)
         return idle
 
+    def _give_up(self, gatherer: PartGatherer[Any], *, everything: bool) -> None:
+        first = not gatherer.incomplete
+        gone = gatherer.give_up_all() if everything else gatherer.give_up(time.monotonic())
+        if gone and first:
+            # Once: where a producer is dead, every frame lacks its part, and the run's ledger names them all.
+            logger.warning("%d frames are given up: parts of them did not come", gone)
+
     def _one(self, channel: MonitoredChannel, pv: Any, push: Any, now: float) -> None:
         frame_id = channel.read_id(pv)
         if frame_id == channel.tracker.last:
@@ -92,8 +119,22 @@ class CollectorLoop:
             return
         key = channel.observe(frame_id)
         channel.gathered.append(key)
+        if self._gatherer is not None:
+            self._part(self._gatherer, channel, key, pv, now)
+            return
         if not push(channel.spec.producer, key, pv, now) and self._window.was_released(key):
             # Made again although its result is final: whoever asked for it has to hear so once more.
+            self._work.tally.again.append(key)
+
+    def _part(
+        self, gatherer: PartGatherer[Any], channel: MonitoredChannel, key: FrameKey, pv: Any, now: float
+    ) -> None:
+        parts = gatherer.push(key, channel.spec.part, pv, now)
+        if parts is not None:
+            self._window.push(channel.spec.producer, key, parts, now)
+            return
+        self._window.passed(channel.spec.producer, key, now)
+        if self._window.was_released(key):
             self._work.tally.again.append(key)
 
     def _publish(self, ordered: list[tuple[int, Any]]) -> None:
@@ -107,8 +148,9 @@ class CollectorLoop:
 
     @property
     def queued(self) -> int:
-        """Frames that wait for their turn or for an id before them."""
-        return self._inputs.queued + self._window.held + self._work.waiting
+        """Frames that wait for their turn, for an id before them or for a part of them."""
+        gathering = self._gatherer.held if self._gatherer is not None else 0
+        return self._inputs.queued + gathering + self._window.held + self._work.waiting
 
     def quiet_for(self) -> float:
         """Seconds since the last frame came in, 0 while any waits in a receiver queue."""

@@ -33,6 +33,11 @@ class Frame:
         self._reader = reader
 
     @property
+    def parts(self) -> "tuple[Frame, ...]":
+        """The parts that a collector has gathered, in the order of their numbers; the frame itself elsewhere."""
+        return (self,)
+
+    @property
     def id(self) -> int:
         """The value of the id field (without the epoch)."""
         folded = self.key & ID_MASK
@@ -46,8 +51,10 @@ class Frame:
 
     @property
     def image(self) -> NDArray[Any]:
-        """The image as a read-only NumPy view of shape (rows, columns) or (planes, rows, columns); DataError when
-        the update is not a consistent, uncompressed NTNDArray."""
+        """The image as a read-only NumPy view of shape (rows, columns) or (planes, rows, columns).
+
+        A compressed image is decoded each time this is read. DataError when the update is not a consistent NTNDArray.
+        """
         return self._reader.read(self.pv)
 
     @property
@@ -58,6 +65,21 @@ class Frame:
             return float(stamp["secondsPastEpoch"] + stamp["nanoseconds"] * 1e-9)
         except Exception:  # noqa: BLE001 - the C++ error types are only known once pvaccess is imported
             return float(np.nan)
+
+
+class GatheredFrame(Frame):
+    """A frame of which a collector has gathered all parts. As a frame by itself it is its first part."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, pvs: Sequence[Any], key: FrameKey, reader: ImageReader) -> None:
+        super().__init__(pvs[0], key, reader)
+        self._parts = tuple(Frame(pv, key, reader) for pv in pvs)
+
+    @property
+    def parts(self) -> tuple[Frame, ...]:
+        """All parts, in the order of their numbers."""
+        return self._parts
 
 
 def stack(frames: Sequence[Frame]) -> NDArray[Any]:

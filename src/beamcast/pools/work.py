@@ -5,6 +5,7 @@ does one that calls `sys.exit`. Only the order to end (`Terminated`, from a sign
 """
 
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,15 @@ from beamcast.pva.ndarray import ImageReader
 MAX_TRACEBACK_CHARACTERS = 8000
 
 
-def make_work(processor: LoadedProcessor, output: Output, tally: Tally) -> "Work":
-    """The frame path that fits the processor."""
-    return Work(processor, output, tally) if processor.batch == 1 else BatchWork(processor, output, tally)
+MakeFrame = Callable[[Any, FrameKey, ImageReader], Frame]
+
+
+def make_work(
+    processor: LoadedProcessor, output: Output, tally: Tally, *, make_frame: MakeFrame = Frame
+) -> "Work":
+    """The frame path that fits the processor. `make_frame` makes a frame of what `Work.do` is given."""
+    made = Work if processor.batch == 1 else BatchWork
+    return made(processor, output, tally, make_frame=make_frame)
 
 
 class Work:
@@ -33,10 +40,13 @@ class Work:
     profile.
     """
 
-    __slots__ = ("_process", "_publish", "_reader", "busy_s", "output", "processor", "tally")
+    __slots__ = ("_make_frame", "_process", "_publish", "_reader", "busy_s", "output", "processor", "tally")
 
-    def __init__(self, processor: LoadedProcessor, output: Output, tally: Tally) -> None:
+    def __init__(
+        self, processor: LoadedProcessor, output: Output, tally: Tally, *, make_frame: MakeFrame = Frame
+    ) -> None:
         self.processor = processor
+        self._make_frame = make_frame
         self.output = output
         self.tally = tally
         self.busy_s = 0.0
@@ -56,7 +66,7 @@ class Work:
         """Process one update and publish what comes of it."""
         tally = self.tally
         tally.current = key
-        frame = Frame(pv, key, self._reader)
+        frame = self._make_frame(pv, key, self._reader)
         try:
             result = self._process(frame)
             if result is None:
@@ -86,8 +96,10 @@ class BatchWork(Work):
 
     __slots__ = ("_frames", "_process_batch", "_size")
 
-    def __init__(self, processor: LoadedProcessor, output: Output, tally: Tally) -> None:
-        super().__init__(processor, output, tally)
+    def __init__(
+        self, processor: LoadedProcessor, output: Output, tally: Tally, *, make_frame: MakeFrame = Frame
+    ) -> None:
+        super().__init__(processor, output, tally, make_frame=make_frame)
         assert processor.process_batch is not None
         self._process_batch = processor.process_batch
         self._size = processor.batch
@@ -100,7 +112,7 @@ class BatchWork(Work):
 
     def do(self, pv: Any, key: FrameKey) -> None:
         """Add one update to the batch; a full batch is processed."""
-        self._frames.append(Frame(pv, key, self._reader))
+        self._frames.append(self._make_frame(pv, key, self._reader))
         self.tally.held.append(key)
         if len(self._frames) == self._size:
             self.flush()

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 from beamcast.core.errors import UsageError
 from beamcast.pva.sealed import NdArrayOpener, NdArraySealer, ObjectOpener, ObjectSealer, holds_image
 from beamcast.security.keys import KeyRing
-from beamcast.security.sealing import Opener, Sealer
+from beamcast.security.opening import Opener
+from beamcast.security.sealing import Sealer
 
 Scope = Literal["payload", "object"]
 

@@ -69,12 +69,14 @@ class Registration(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
 
 
 class Input(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """One channel to monitor: its name, the pvRequest, and which producer's generation it is."""
+    """One channel to monitor: its name, the pvRequest, which producer's generation it is, and which part of each
+    frame comes there, for a collector that gathers parts."""
 
     channel: str
     request: str
     producer: int = 0
     generation: int = 0
+    part: int = 0
 
 
 class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):

@@ -37,6 +37,8 @@ SEARCH = 3
 SEARCH_RESPONSE = 4
 CONNECTION_VALIDATED = 9
 
+# Names that one client waits for; beyond that it has to ask again.
+MAX_PENDING = 20000
 # A search message holds at most a few hundred names; a client that claims more is not a pvAccess client.
 MAX_MESSAGE_BYTES = 1 << 20
 
@@ -115,6 +117,16 @@ def search_response(guid: bytes, sequence: int, endpoint: Endpoint | None, chann
     return _message(SEARCH_RESPONSE, head + body + struct.pack(f"<{len(channel_ids)}i", *channel_ids))
 
 
+class _Client:
+    """One connection, and the channels that it asked for before anyone served them."""
+
+    __slots__ = ("pending", "writer")
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.pending: dict[str, tuple[int, list[int]]] = {}
+
+
 class NameServer:
     """Answers pvAccess TCP searches for the channels it was told about. Thread-safe; use as a context manager."""
 
@@ -128,6 +140,7 @@ class NameServer:
         self._failure: OSError | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._clients: set[_Client] = set()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -136,7 +149,21 @@ class NameServer:
 
     def serve_at(self, channels: Mapping[str, Endpoint]) -> None:
         """Say where channels are served from now on; an older entry of the same name is replaced."""
-        self._channels = {**self._channels, **channels}
+        news = {name: where for name, where in channels.items() if self._channels.get(name) != where}
+        if not news:
+            return
+        self._channels = {**self._channels, **news}
+        if self._started.is_set() and self._failure is None:
+            self._loop.call_soon_threadsafe(self._tell_waiting, news)
+
+    def _tell_waiting(self, news: Mapping[str, Endpoint]) -> None:
+        """A client that has asked in vain asks again only after seconds: answer those now that kept the connection
+        (pvxs and p4p do; pvaccess closes it after each search)."""
+        for client in self._clients:
+            for name, endpoint in news.items():
+                if (waiting := client.pending.pop(name, None)) is not None:
+                    sequence, channel_ids = waiting
+                    client.writer.write(search_response(self._guid, sequence, endpoint, channel_ids))
 
     def forget(self, channels: list[str]) -> None:
         """These channels are not served any more."""
@@ -185,21 +212,25 @@ class NameServer:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        client = _Client(writer)
+        self._clients.add(client)
         try:
             writer.write(_message(SET_BYTE_ORDER, b"", flags=FROM_SERVER | CONTROL))
             authentication = struct.pack("<iHB", 0x10000, 0x7FFF, 1) + _string("anonymous")
             writer.write(_message(CONNECTION_VALIDATION, authentication))
             while True:
-                await self._answer(reader, writer)
+                await self._answer(reader, client)
         except (OSError, EOFError, struct.error, ValueError):
             pass  # the client went away or does not speak pvAccess: nothing of ours is lost with it
         except asyncio.CancelledError:
             pass  # the server is closing
         finally:
             self._connections.discard(task)
+            self._clients.discard(client)
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, client: "_Client") -> None:
+        writer = client.writer
         header = await reader.readexactly(8)
         magic, _, flags, command = header[:4]
         order = ">" if flags & BIG_ENDIAN else "<"
@@ -216,16 +247,21 @@ class NameServer:
         elif command == ECHO:
             writer.write(_message(ECHO, payload))
         elif command == SEARCH:
-            self._search(payload, order, writer)
+            self._search(payload, order, client)
         await writer.drain()
 
-    def _search(self, payload: bytes, order: str, writer: asyncio.StreamWriter) -> None:
+    def _search(self, payload: bytes, order: str, client: "_Client") -> None:
+        writer = client.writer
         sequence, must_reply, wanted = parse_search(payload, order)
         found: dict[Endpoint, list[int]] = {}
         for channel_id, name in wanted:
             endpoint = self._channels.get(name)
             if endpoint is not None:
                 found.setdefault(endpoint, []).append(channel_id)
+            elif len(client.pending) < MAX_PENDING:
+                _, waiting = client.pending.setdefault(name, (sequence, []))
+                if channel_id not in waiting:
+                    waiting.append(channel_id)
         for endpoint, channel_ids in found.items():
             writer.write(search_response(self._guid, sequence, endpoint, channel_ids))
         if must_reply and not found:

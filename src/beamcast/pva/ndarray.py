@@ -58,8 +58,9 @@ def image_view(pv: Any) -> Image:
 
     Shape is ``dimension`` reversed (the first dimension runs fastest): (rows, cols), or (z, rows, cols) for
     a stack or colour image. The dtype is the one of the selected union field (``booleanValue`` reads as
-    int8). Raises `DataError` if ``pv`` is no NTNDArray or holds no image, if the image is compressed or
-    encrypted, and if size and dimensions disagree.
+    int8). A compressed image is decoded, anew with each call (`beamcast.pva.codecs`). Raises `DataError` if
+    ``pv`` is no NTNDArray or holds no image, if it is encrypted or its codec unknown, and if size and
+    dimensions disagree.
     """
     try:
         field = pv.getSelectedUnionFieldName("value")
@@ -67,15 +68,22 @@ def image_view(pv: Any) -> Image:
         dimensions = pv.getStructureArray("dimension")
     except pvaccess.PvaException as error:
         raise DataError(f"this is not an NTNDArray: {error}") from error
-    if codec:
-        raise DataError(f"the image is encoded with codec {codec!r}", hint="decode it before reading pixels")
     if not field:
         raise DataError("the NTNDArray holds no image: its value is empty")
-    flat: Image = pv.getUnion("value").getScalarArray(field)
     shape = tuple([dimension["size"] for dimension in dimensions[::-1]])
+    if codec:
+        return _decoded(pv, codec, field, shape)
+    flat: Image = pv.getUnion("value").getScalarArray(field)
     if not shape or not flat.size or flat.size != math.prod(shape):
         raise DataError(f"the image has {flat.size} values, but its dimensions (rows first) are {shape}")
     return flat.reshape(shape)
+
+
+def _decoded(pv: Any, codec: str, field: str, shape: tuple[int, ...]) -> Image:
+    # Not on the path of a plain image, and its libraries are loaded with the first compressed one.
+    from beamcast.pva.codecs import decode_image
+
+    return decode_image(pv, codec=codec, field=field, shape=shape)
 
 
 class ImageReader:

@@ -24,7 +24,8 @@ from beamcast.core.errors import DataError
 from beamcast.pva.ndarray import FIELD_OF_DTYPE
 from beamcast.pva.portable import from_parts, to_parts
 from beamcast.security.envelope import Malformed, read_head
-from beamcast.security.sealing import Opener, Sealer
+from beamcast.security.opening import Opener
+from beamcast.security.sealing import Sealer
 
 CODEC = "beamcast.aes256gcm"
 SEALED_OBJECT = "beamcast:sealed:1.0"

@@ -66,6 +66,15 @@ def pieces_of(part_bytes: int) -> int:
     return max(1, -(-part_bytes // PIECE_BYTES))
 
 
+def cut(sizes: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """(part, begin, end) of each piece of parts of these sizes, in order."""
+    return [
+        (part, number * PIECE_BYTES, min(size, (number + 1) * PIECE_BYTES))
+        for part, size in enumerate(sizes)
+        for number in range(pieces_of(size))
+    ]
+
+
 def sealed_bytes(head_bytes: int, parts: tuple[int, ...]) -> int:
     """The length of a sealed payload: head, parts, and a tag for each piece."""
     return head_bytes + sum(parts) + TAG_BYTES * sum(map(pieces_of, parts))

@@ -1,37 +1,27 @@
 """A workflow runs through a real Slurm: consumers on two nodes, the collector on a third."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from requirements import REPOSITORY, need
+from launching import read_report, run_command, start_run
+from requirements import need
 from slurm.lab import SlurmLab
 from slurm.site import write_site
 
 pytestmark = [pytest.mark.system, pytest.mark.slurm, pytest.mark.timeout(300)]
 
-WORKFLOW = REPOSITORY / "examples" / "first-light" / "workflow.toml"
 FRAMES = 1000
 
 
 def run_first_light(lab: SlurmLab, folder: Path, mode: Literal["mpi", "workers"]) -> dict[str, Any]:
     """The report of the first-light example with two ranks on each of two nodes."""
-    site = write_site(lab, folder, mode=mode)
-    words = [sys.executable, "-m", "beamcast", "run", str(WORKFLOW), "--site", str(site), "--quiet"]
-    words += ["--run-dir", str(folder / "run"), "--name", f"lab-{mode}"]
-    for setting in ("pools.stats.ranks=4", f"source.simulate.frames={FRAMES}", "source.simulate.rate=250 Hz"):
-        words += ["--set", setting]
-    environment = {**os.environ, **lab.environment, "PYTHONPATH": str(REPOSITORY / "src")}
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=200, check=False, env=environment, cwd=folder
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    report: dict[str, Any] = json.loads((folder / "run" / "report.json").read_text())
-    return report
+    settings = ["pools.stats.ranks=4", f"source.simulate.frames={FRAMES}", "source.simulate.rate=250 Hz"]
+    words = run_command(folder, write_site(lab, folder, mode=mode), f"lab-{mode}", settings)
+    with start_run(words, folder, lab.environment) as process:
+        said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    return read_report(folder)
 
 
 @pytest.mark.parametrize("mode", ["workers", "mpi"])

@@ -132,6 +132,17 @@ def test_results_that_died_with_their_rank_are_made_again() -> None:
     assert processed(made, 1, 2, 1) == [Send(1, 2, 2)]
 
 
+def test_a_frame_that_was_processed_is_no_suspect() -> None:
+    made = dispatcher(2, rules=RetryRules(max_attempts=2), window=1)
+    feed(made, 1, 2)
+    made.rank_silent(0, 0)
+    assert processed(made, 1, 1, 2) == [Send(1, 1, 2)]
+    processed(made, 1, 2, 1)
+    made.rank_died(0, 0)  # frame 1 was in its queue
+    assert made.results_lost([1, 1]) == [Send(1, 1, 3)]
+    assert made.totals.failed == 0
+
+
 def test_a_result_that_never_arrives_is_made_again() -> None:
     made = dispatcher(1, rules=RetryRules(retire_timeout_s=5.0))
     feed(made, 1, 2)

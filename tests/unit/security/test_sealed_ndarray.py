@@ -10,7 +10,8 @@ from beamcast.pva.ndarray import FIELD_OF_DTYPE, image_view, make_ndarray
 from beamcast.pva.sealed import CODEC, NdArrayOpener, NdArraySealer
 from beamcast.security.envelope import Malformed, Replayed, SealError, Tampered
 from beamcast.security.keys import KeyRing
-from beamcast.security.sealing import Opener, Sealer
+from beamcast.security.opening import Opener
+from beamcast.security.sealing import Sealer
 
 RING = KeyRing.create()
 IMAGE = np.arange(12, dtype=np.uint16).reshape(3, 4)

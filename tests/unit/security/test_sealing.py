@@ -12,7 +12,8 @@ from beamcast.core.errors import DataError, UsageError
 from beamcast.security import envelope, sealing
 from beamcast.security.envelope import Malformed, Replayed, SealError, Tampered, UnknownKey
 from beamcast.security.keys import Key, KeyRing
-from beamcast.security.sealing import Opener, Sealer
+from beamcast.security.opening import Opener
+from beamcast.security.sealing import Sealer
 
 RING = KeyRing.create()
 
@@ -42,8 +43,7 @@ def test_what_was_sealed_opens_to_the_same(
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (envelope, sealing):
-        monkeypatch.setattr(module, "PIECE_BYTES", 16)
+    monkeypatch.setattr(envelope, "PIECE_BYTES", 16)
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -1,0 +1,66 @@
+"""Blows: each hurts the run once its stream is under way, and returns when (seconds of the wall clock)."""
+
+import random
+import signal
+import time
+from collections.abc import Sequence
+
+import psutil
+from chaos.scenario import Blow
+from chaos.trial import Trial, kill
+
+# The blow falls in the middle of the stream: results were seen, and frames are in everybody's hands.
+UNDER_WAY = 600
+
+
+def none(trial: Trial) -> float | None:
+    """Nobody is hurt from outside."""
+    return None
+
+
+def kill_ranks(pool: str, ranks: Sequence[int], *, after: int = UNDER_WAY) -> Blow:
+    """SIGKILL to some ranks of a pool at once."""
+
+    def blow(trial: Trial) -> float:
+        trial.wait_for_results(after)
+        return kill([trial.rank(pool, rank) for rank in ranks])
+
+    return blow
+
+
+def stop_rank(pool: str, rank: int, *, for_s: float, after: int = UNDER_WAY) -> Blow:
+    """SIGSTOP to a rank, and SIGCONT after a while if there still is such a process."""
+
+    def blow(trial: Trial) -> float:
+        trial.wait_for_results(after)
+        process = trial.rank(pool, rank)
+        blow_at = time.time()
+        process.send_signal(signal.SIGSTOP)
+        try:
+            process.wait(for_s)
+        except psutil.TimeoutExpired:
+            process.send_signal(signal.SIGCONT)
+        return blow_at
+
+    return blow
+
+
+def kill_allocation(trial: Trial) -> float:
+    """SIGKILL to Parsl's manager and everything that it started: what the end of an allocation does."""
+    trial.wait_for_results(UNDER_WAY)
+    return kill(trial.managers())
+
+
+def kill_at_random(*, for_s: float, every_s: float, seed: int) -> Blow:
+    """SIGKILL to some process of a pool every few seconds."""
+
+    def blow(trial: Trial) -> float | None:
+        trial.wait_for_results(UNDER_WAY)
+        choice = random.Random(seed)
+        last, ends = None, time.monotonic() + for_s
+        while time.monotonic() < ends:
+            last = kill([choice.choice(trial.ranks("work") + trial.ranks("collect"))])
+            time.sleep(choice.uniform(0.5, 1.5) * every_s)
+        return last
+
+    return blow

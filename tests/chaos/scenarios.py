@@ -1,0 +1,86 @@
+"""The scenarios of the suite."""
+
+from chaos import blows
+from chaos.load import Load
+from chaos.scenario import Outcome, Scenario
+
+POISON = 1234
+RATE_HZ = 300.0
+
+
+def failed_is_named(outcome: Outcome) -> list[str]:
+    """The poison frame, and no other, has no result; the report names it, and its payload is kept."""
+    came = {result.frame_id for result in outcome.results}
+    missing = sorted(set(outcome.sent) - came)
+    problems = [] if missing == [POISON] else [f"without result: {missing[:5]}"]
+    if outcome.named_failed() != [POISON]:
+        problems.append(f"named as failed: {outcome.named_failed()[:5]}")
+    if not list(outcome.run_dir.glob(f"**/{POISON}.frame")):
+        problems.append("the poison frame was not kept")
+    return problems
+
+
+def lost_is_named(outcome: Outcome) -> list[str]:
+    """Frames were lost, as the policy says, and the report names exactly those."""
+    came = {result.frame_id for result in outcome.results}
+    missing = sorted(set(outcome.sent) - came)
+    if not missing:
+        return ["nothing was lost: the scenario did not fill the buffer"]
+    return [] if outcome.named_lost() == missing else [f"lost {len(missing)}, named {len(outcome.named_lost())}"]
+
+
+FAST = (
+    Scenario(name="kill one of 3 consumers", load=Load(seconds=8), blow=blows.kill_ranks("work", [1])),
+    Scenario(name="kill the collector", load=Load(seconds=8), blow=blows.kill_ranks("collect", [0])),
+    Scenario(
+        name="poison frame",
+        load=Load(seconds=10, work={"abort_id": POISON}),
+        blow=blows.none,
+        judges=(failed_is_named,),
+    ),
+)
+
+SUITE = (
+    *FAST,
+    Scenario(name="kill all consumers but one", load=Load(seconds=8), blow=blows.kill_ranks("work", [1, 2])),
+    Scenario(
+        name="stop a consumer for 3 s", load=Load(seconds=12), blow=blows.stop_rank("work", 1, for_s=3)
+    ),
+    Scenario(
+        name="stop a consumer for 20 s", load=Load(seconds=26), blow=blows.stop_rank("work", 1, for_s=20)
+    ),
+    Scenario(
+        name="one consumer 20 times slower",
+        load=Load(seconds=8, work={"work_s": 0.002, "slow_rank": 1, "slow_factor": 20.0}),
+        blow=blows.none,
+    ),
+    Scenario(
+        name="processor raises",
+        load=Load(seconds=8, work={"raise_id": POISON}),
+        blow=blows.none,
+        judges=(failed_is_named,),
+    ),
+    Scenario(
+        name="overload, policy drop",
+        load=Load(seconds=6, work={"work_s": 0.02}, mirror={"replay": "16 MiB"}),
+        blow=blows.none,
+        judges=(lost_is_named,),
+        status=3,
+    ),
+    Scenario(
+        name="overload, policy spill",
+        load=Load(seconds=6, work={"work_s": 0.02}, mirror={"replay": "16 MiB", "overflow": "spill"}),
+        blow=blows.none,
+    ),
+)
+
+
+def suite(*, minutes: float) -> tuple[Scenario, ...]:
+    """All scenarios; `minutes` is how long processes are killed at random in the last one."""
+    for_s = 60 * minutes
+    random_kills = Scenario(
+        name=f"random kills for {minutes:g} min",
+        load=Load(seconds=for_s + 8, restarts=1000),
+        blow=blows.kill_at_random(for_s=for_s, every_s=5.0, seed=1),
+    )
+    return (*SUITE, random_kills)

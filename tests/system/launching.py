@@ -1,0 +1,39 @@
+"""Running `beamcast` as a user does, where the commands of a batch system are the lab's."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from requirements import REPOSITORY
+
+FIRST_LIGHT = REPOSITORY / "examples" / "first-light" / "workflow.toml"
+
+
+def run_command(folder: Path, site: Path, name: str, settings: Sequence[str]) -> list[str]:
+    """`beamcast run` of the first-light example; its run directory is `folder`/run."""
+    words = [sys.executable, "-m", "beamcast", "run", str(FIRST_LIGHT), "--site", str(site), "--quiet"]
+    words += ["--run-dir", str(folder / "run"), "--name", name]
+    return words + [word for setting in settings for word in ("--set", setting)]
+
+
+def start_run(words: list[str], folder: Path, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    """Start the command on the lab's login node: this machine with the lab's environment."""
+    return subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **environment, "PYTHONPATH": str(REPOSITORY / "src")},
+    )
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """The final report of the run in `folder`/run."""
+    report: dict[str, Any] = json.loads((folder / "run" / "report.json").read_text())
+    return report
