@@ -7,6 +7,7 @@ from the simulator's seed and compares: a result that belongs to another frame, 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,12 +25,11 @@ RUN_DIR = Path("runs/demo")
 QUIET_S = 5.0
 
 
-def wait_for_name_server(run: "subprocess.Popen[bytes]") -> str | None:
-    """The name server of the run that has just been started; None when the run ended before it had one."""
-    began = time.time()
+def wait_for_name_server(run: "subprocess.Popen[bytes]", began: float) -> str | None:
+    """The name server of the run that was started at `began`; None when the run ended before it had one."""
     join = RUN_DIR / "join.json"
     while run.poll() is None:
-        if join.exists() and join.stat().st_mtime >= began - 1:
+        if join.exists() and join.stat().st_mtime > began:
             return str(json.loads(join.read_text())["name_server"])
         time.sleep(0.05)
     return None
@@ -105,13 +105,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--site", default="local")
     arguments = parser.parse_args()
-    (RUN_DIR / "join.json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "beamcast", "run", str(HERE / "workflow.toml")]
+    began = time.time()
     run = subprocess.Popen([*command, "--site", arguments.site, "--name", "demo", "--run-dir", str(RUN_DIR)])
-    name_server = wait_for_name_server(run)
-    if name_server is None:
-        return run.returncode or 1
-    good, wrong = check(run, name_server)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        name_server = wait_for_name_server(run, began)
+        if name_server is None:
+            return run.returncode or 1
+        good, wrong = check(run, name_server)
+    except BaseException:
+        run.terminate()  # the run drains and ends; it is not left behind
+        raise
     status = run.wait()
     simulation = load_workflow(HERE / "workflow.toml").workflow.source.simulate
     assert simulation is not None
