@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from beamcast.config.site import LocalProvider, MpiStart
 from beamcast.core.errors import UsageError
+from beamcast.launch import interchange
 from beamcast.launch.plain_path import plain_path
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import allocation_nodes, seating, workers_per_node
@@ -123,6 +124,7 @@ class ParslStart:
             "label": EXECUTOR,
             "address": self._address,
             "loopback_address": "127.0.0.1",
+            "interchange_launch_cmd": interchange.command(),
             "provider": make_provider(self._plan.site, worker_init=self._worker_init()),
             "heartbeat_period": 2,
             "heartbeat_threshold": 10,
