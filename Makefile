@@ -4,7 +4,7 @@ SITE ?= local
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check unit system bench install wheel clean
+.PHONY: demo test check unit system bench install wheel clean chaos bench-delivery
 
 demo: $(STAMP)  ## Stream a simulated detector through a pool and back; SITE=local or local-mpi
 	@$(BIN)/python examples/first-light/demo.py --site "$(SITE)"
@@ -25,6 +25,13 @@ system: $(STAMP)
 
 bench: $(STAMP)  ## Frames per second against a bare pvaccess monitor and PvaPy, in one run
 	$(BIN)/python bench/throughput.py
+
+bench-delivery: $(STAMP)  ## At-least-once against at-most-once, unequal ranks, the mirror's memory
+	$(BIN)/python bench/delivery.py
+
+MINUTES ?= 0.5
+chaos: $(STAMP)  ## Hurt real runs in every way we promise to survive; MINUTES=30 for long random kills
+	PYTHONPATH=tests:tests/system $(BIN)/python -m chaos --minutes $(MINUTES)
 
 wheel: $(STAMP)
 	$(BIN)/python -m build

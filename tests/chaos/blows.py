@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 import psutil
+
 from chaos.scenario import Blow
 from chaos.trial import Trial, kill
 
@@ -49,6 +50,29 @@ def kill_allocation(trial: Trial) -> float:
     """SIGKILL to Parsl's manager and everything that it started: what the end of an allocation does."""
     trial.wait_for_results(UNDER_WAY)
     return kill(trial.managers())
+
+
+def cut_link(*, for_s: float) -> Blow:
+    """The cable between beamline and allocation is pulled out, and put back after a while."""
+
+    def blow(trial: Trial) -> float:
+        trial.wait_for_results(UNDER_WAY)
+        blow_at = time.time()
+        trial.cable.set_link("eth0", up=False)
+        time.sleep(for_s)
+        trial.cable.set_link("eth0", up=True)
+        return blow_at
+
+    return blow
+
+
+def begin_again(frames: int) -> Blow:
+    """The detector is restarted when it has taken its frames: ids begin with 1 again."""
+
+    def blow(trial: Trial) -> None:
+        trial.take(frames, again=True)
+
+    return blow
 
 
 def kill_at_random(*, for_s: float, every_s: float, seed: int) -> Blow:

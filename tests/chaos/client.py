@@ -1,7 +1,8 @@
 """A beamline client in a process of its own: writes down every update of the result PV, knows nothing else of the run.
 
 A line for each update: id, total, when the frame was taken, when its result was made, by which process, when it came
-(seconds of the wall clock). It ends when its standard input ends, once its queue is empty.
+(seconds of the wall clock). It says "ready" when it receives and the run has begun: frames that are taken from then on
+belong to the run. It ends when its standard input ends, once its queue is empty.
 """
 
 import argparse
@@ -12,7 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from beamcast.cli.query import RunLine
+from beamcast.core.errors import WorldError
+from beamcast.members.join import read_join
 from beamcast.pva.environment import apply_environment, client_environment
+from beamcast.pva.messages import Question
 
 QUIET_S = 0.5
 
@@ -24,19 +29,52 @@ def line_of(pv: Any) -> str:
     return f"{pv['uniqueId']} {pv['total']!r} {taken_at!r} {pv['made_at']!r} {pv['pid']} {time.time()!r}\n"
 
 
+def has_begun(line: RunLine) -> bool:
+    """Whether the run counts frames."""
+    try:
+        return line.ask(Question(what="status")).timing_s.streaming is not None
+    except WorldError:
+        return False
+
+
+def connected(name: str) -> Any:
+    """The channel, as soon as it is served. A search that found nothing is repeated ever more rarely: a new channel
+    is searched at once. Those that were left are kept, since dropping one may crash."""
+    import pvaccess
+
+    left = []
+    while True:
+        channel = pvaccess.Channel(name)
+        channel.setTimeout(0.5)
+        left.append(channel)
+        try:
+            channel.get("field()")
+        except pvaccess.PvaException:
+            continue
+        return channel, left
+
+
 def main() -> None:
     """Monitor until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--channel", required=True)
-    parser.add_argument("--name-server", required=True)
+    parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    apply_environment(client_environment([arguments.name_server]))
+    apply_environment(client_environment([read_join(arguments.run_dir).name_server]))
     import pvaccess
 
+    line = RunLine(arguments.run_dir)
     queue = pvaccess.PvObjectQueue(100_000)
-    channel = pvaccess.Channel(arguments.channel)
+    channel, _left = connected(arguments.channel)
+    print("connected", flush=True)
     channel.qMonitor(queue, "record[queueSize=5000]field()")
+    while not len(queue):
+        time.sleep(0.05)
+    print("receives", flush=True)
+    while not (len(queue) and has_begun(line)):
+        time.sleep(0.05)
+    print("ready", flush=True)
     ended_at: float | None = None
     with arguments.out.open("w", buffering=1) as out:
         while ended_at is None or time.monotonic() - ended_at < QUIET_S:

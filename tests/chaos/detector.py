@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--rate-hz", type=float, required=True)
+    parser.add_argument("folder", help="of the trial; by it the process is told from those of other trials")
     arguments = parser.parse_args()
     apply_environment(server_environment(address="127.0.0.1", port=arguments.port))
     import pvaccess

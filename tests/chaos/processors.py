@@ -12,7 +12,8 @@ class Misbehaving:
     """The total of each image, after some work.
 
     `work_s`: seconds that a frame takes. `slow_rank`, `slow_factor`: this rank takes so many times longer. `abort_id`:
-    the frame on which the whole process dies. `raise_id`: the frame on which the processor raises.
+    the frame on which the whole process dies. `raise_id`: the frame on which the processor raises. `sums`: False leaves
+    the payload alone, so that only the transport is measured.
     """
 
     output: ClassVar[dict[str, type]] = OUTPUT
@@ -25,12 +26,14 @@ class Misbehaving:
         slow_factor: float = 1.0,
         abort_id: int | None = None,
         raise_id: int | None = None,
+        sums: bool = True,
     ) -> None:
         self._work_s = work_s
         self._slow_rank = slow_rank
         self._slow_factor = slow_factor
         self._abort_id = abort_id
         self._raise_id = raise_id
+        self._sums = sums
 
     def start(self, context: Any) -> None:
         """Become the slow rank, if this is the one."""
@@ -45,4 +48,5 @@ class Misbehaving:
             raise ValueError(f"frame {frame.id} can't be processed")
         if self._work_s:
             time.sleep(self._work_s)
-        return {"total": float(frame.image.sum()), "made_at": time.time(), "pid": os.getpid()}
+        total = float(frame.image.sum()) if self._sums else 0.0
+        return {"total": total, "made_at": time.time(), "pid": os.getpid()}

@@ -1,20 +1,19 @@
 """What a scenario is, and how one is carried out: load, blow, and what must come out of it."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from chaos.load import Load
-from chaos.trial import Trial
-from chaos.verdict import Arrival, Row, lost_and_duplicated, remade_after_s, whole_after_s
 
 from beamcast.core.ids import parse_ranges
 from beamcast.sim.payload import PayloadMaker
+from chaos.load import Load
+from chaos.trial import Trial
+from chaos.verdict import Arrival, Row, lost_and_duplicated, remade_after_s, whole_after_s
 
 FINISH_TIMEOUT_S = 150.0
 MAX_SHOWN = 5
@@ -60,7 +59,7 @@ class Scenario:
     """One line of the table. `blow` hurts the run and returns when; `judges` say what is wrong with the outcome.
 
     `stage` makes what the trial stands on (a detector, a small disk, networks) and gives `Trial`'s keyword arguments.
-    `sent` names the ids where they are not those of the run's own simulator.
+    `sent` names the ids where they are not those of one go of the detector.
     """
 
     name: str
@@ -91,7 +90,8 @@ def play(scenario: Scenario, *, folder: Path | None = None) -> Row:
 
 def _carry_out(scenario: Scenario, folder: Path) -> Outcome:
     stage = scenario.stage or _no_stage
-    with stage(folder, scenario.load) as (load, stand), Trial(folder, load.workflow(), **stand) as trial:
+    with stage(folder, scenario.load) as (load, stand), Trial(folder, load, **stand) as trial:
+        trial.take(load.frames)
         blow_at = scenario.blow(trial)
         status = trial.finish(timeout_s=FINISH_TIMEOUT_S)
         return Outcome(

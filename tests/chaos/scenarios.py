@@ -1,6 +1,6 @@
 """The scenarios of the suite."""
 
-from chaos import blows
+from chaos import blows, stages
 from chaos.load import Load
 from chaos.scenario import Outcome, Scenario
 
@@ -26,7 +26,9 @@ def lost_is_named(outcome: Outcome) -> list[str]:
     missing = sorted(set(outcome.sent) - came)
     if not missing:
         return ["nothing was lost: the scenario did not fill the buffer"]
-    return [] if outcome.named_lost() == missing else [f"lost {len(missing)}, named {len(outcome.named_lost())}"]
+    return (
+        [] if outcome.named_lost() == missing else [f"lost {len(missing)}, named {len(outcome.named_lost())}"]
+    )
 
 
 FAST = (
@@ -43,9 +45,7 @@ FAST = (
 SUITE = (
     *FAST,
     Scenario(name="kill all consumers but one", load=Load(seconds=8), blow=blows.kill_ranks("work", [1, 2])),
-    Scenario(
-        name="stop a consumer for 3 s", load=Load(seconds=12), blow=blows.stop_rank("work", 1, for_s=3)
-    ),
+    Scenario(name="stop a consumer for 3 s", load=Load(seconds=12), blow=blows.stop_rank("work", 1, for_s=3)),
     Scenario(
         name="stop a consumer for 20 s", load=Load(seconds=26), blow=blows.stop_rank("work", 1, for_s=20)
     ),
@@ -69,8 +69,36 @@ SUITE = (
     ),
     Scenario(
         name="overload, policy spill",
+        load=Load(seconds=6, work={"work_s": 0.02}, mirror={"replay": "32 MiB", "overflow": "spill"}),
+        blow=blows.none,
+    ),
+    Scenario(
+        name="overload, spill, disk full",
         load=Load(seconds=6, work={"work_s": 0.02}, mirror={"replay": "16 MiB", "overflow": "spill"}),
         blow=blows.none,
+        judges=(lost_is_named,),
+        status=3,
+        stage=stages.small_disk,
+        absent=stages.no_mount,
+    ),
+    Scenario(
+        name="the detector begins again",
+        load=Load(seconds=4),
+        blow=blows.begin_again(round(4 * RATE_HZ)),
+        sent=lambda load: [*range(1, load.frames + 1), *range(1, load.frames + 1)],
+    ),
+    Scenario(
+        name="the allocation is killed",
+        load=Load(seconds=24, mirror={"replay": "1 GiB"}),
+        blow=blows.kill_allocation,
+        stage=stages.replacements,
+    ),
+    Scenario(
+        name="the link is cut for 10 s",
+        load=Load(seconds=32, restarts=20, mirror={"replay": "1 GiB"}),
+        blow=blows.cut_link(for_s=10),
+        stage=stages.two_hosts,
+        absent=stages.no_networks,
     ),
 )
 

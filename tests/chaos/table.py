@@ -4,7 +4,17 @@ from collections.abc import Iterator, Sequence
 
 from chaos.verdict import Row
 
-HEAD = ("scenario", "frames in", "results out", "lost", "twice", "re-sent", "whole after", "re-made after", "verdict")
+HEAD = (
+    "scenario",
+    "frames in",
+    "results out",
+    "lost",
+    "twice",
+    "re-sent",
+    "whole after",
+    "re-made after",
+    "verdict",
+)
 
 
 def cells(row: Row) -> tuple[str, ...]:

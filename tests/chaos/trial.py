@@ -6,19 +6,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 import tomli_w
+
+from beamcast.pva.environment import free_port
+from chaos.load import RESULT, SOURCE, Load
 from chaos.verdict import Arrival, read_arrivals, results_of
 
 HERE = Path(__file__).resolve().parent
 SOURCE_TREE = HERE.parents[1] / "src"
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
+# Seen a few times on a loaded machine: a pvaccess client that started with the run hangs in its first `get` for good,
+# whatever its timeout. A fresh process does not.
+CLIENT_TIMEOUT_S, CLIENT_TRIES = 30.0, 3
 
 
 class Trial:
@@ -27,49 +34,79 @@ class Trial:
     def __init__(
         self,
         folder: Path,
-        workflow: Mapping[str, Any],
+        load: Load,
         *,
         site: str = "local",
         site_settings: Sequence[str] = (),
         inside: Callable[[Sequence[str]], list[str]] = list,
+        cable: Any = None,
     ) -> None:
-        """`inside` turns a command into one that runs where the controller and the client are to live."""
+        """`inside` turns a command into one that runs where the controller and the client are to live. `cable` is the
+        host on the other side of the network, where there is one."""
+        self.cable = cable
         self.folder = folder
         self.run_dir = folder / "run"
-        self._workflow = workflow
+        self._load = load
         self._site = site
         self._site_settings = site_settings
         self._inside = inside
         self._arrivals = folder / "arrivals.txt"
         self._run: subprocess.Popen[bytes] | None = None
         self._client: subprocess.Popen[bytes] | None = None
+        self._detector: subprocess.Popen[bytes] | None = None
+        self._to_take = 0
 
     def __enter__(self) -> Self:
-        """Start the run and the client; RuntimeError when no run comes up."""
-        path = self.folder / "workflow.toml"
-        path.write_text(tomli_w.dumps(self._workflow))
-        words = [sys.executable, "-m", "beamcast", "run", str(path), "--site", self._site, "--quiet"]
-        words += ["--run-dir", str(self.run_dir), "--name", f"chaos-{self.folder.name}"]
-        for setting in self._site_settings:
-            words += ["--set-site", setting]
+        """Start detector, run and client, and wait until frames may be taken; RuntimeError when no run comes up."""
         try:
-            self._run = self._start(words, "run.log")
+            port = self._start_detector()
+            self._start_run(f"127.0.0.1:{port}")
             self._wait_until(self._joinable, "the run has a name server", START_TIMEOUT_S)
-            server = json.loads((self.run_dir / "join.json").read_text())["name_server"]
-            client = [sys.executable, str(HERE / "client.py"), "--channel", self._workflow["results"]["channel"]]
-            client += ["--name-server", server, "--out", str(self._arrivals)]
-            self._client = self._start(client, "client.log", stdin=subprocess.PIPE)
+            self._start_client()
         except BaseException:
             self._end()
             raise
         return self
+
+    def _start_client(self) -> None:
+        """Start the client, again where it finds nothing: no frame has been taken yet."""
+        words = [sys.executable, str(HERE / "client.py"), "--channel", RESULT]
+        words += ["--run-dir", str(self.run_dir), "--out", str(self._arrivals)]
+        for tries_left in range(CLIENT_TRIES - 1, -1, -1):
+            self._client = self._start(words, "client.log", stdin=subprocess.PIPE)
+            try:
+                self._wait_until(self._says("client.log", "ready"), "the client receives", CLIENT_TIMEOUT_S)
+                return
+            except RuntimeError:
+                if not tries_left:
+                    raise
+                _end_process(self._client)
+
+    def _start_detector(self) -> int:
+        port = free_port(42000, 42999, "127.0.0.1", prefer=os.getpid() % 1000)
+        words = [sys.executable, str(HERE / "detector.py"), "--channel", SOURCE, "--port", str(port)]
+        words += ["--size", str(self._load.size), "--rate-hz", str(self._load.rate_hz), str(self.folder)]
+        self._detector = self._start(words, "detector.log", stdin=subprocess.PIPE)
+        self._wait_until(self._says("detector.log", "ready"), "the detector serves", START_TIMEOUT_S)
+        return port
+
+    def _start_run(self, detector: str) -> None:
+        path = self.folder / "workflow.toml"
+        path.write_text(tomli_w.dumps(self._load.workflow(detector=detector)))
+        words = [sys.executable, "-m", "beamcast", "run", str(path), "--site", self._site, "--quiet"]
+        words += ["--run-dir", str(self.run_dir), "--name", f"chaos-{os.getpid()}"]
+        for setting in self._site_settings:
+            words += ["--set-site", setting]
+        self._run = self._start(words, "run.log")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
 
-    def _start(self, words: Sequence[str], log: str, *, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, words: Sequence[str], log: str, *, stdin: int = subprocess.DEVNULL
+    ) -> "subprocess.Popen[bytes]":
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("EPICS_")}
         with (self.folder / log).open("wb") as output:
             return subprocess.Popen(
@@ -86,16 +123,14 @@ class Trial:
         return (self.run_dir / "join.json").exists()
 
     def _end(self) -> None:
-        for process in (self._client, self._run):
-            if process is None:
-                continue
-            if process.stdin is not None:
-                process.stdin.close()
-            if process.poll() is None:
-                process.terminate()
-                _wait_or_kill(process)
+        for process in (self._run, self._client, self._detector):
+            if process is not None:
+                _end_process(process)
         for left in self.processes():
             left.kill()
+
+    def _says(self, log: str, words: str) -> Callable[[], bool]:
+        return lambda: words in (self.folder / log).read_text(errors="replace")
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
@@ -113,16 +148,25 @@ class Trial:
         """Wait until so many results have come; RuntimeError when they don't."""
         self._wait_until(lambda: len(self.results) >= count, f"{count} results have come", timeout_s)
 
-    def wait_for_log(self, words: str, *, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until the controller's log has these words."""
-        log = self.run_dir / "logs" / "controller.log"
-        self._wait_until(lambda: log.exists() and words in log.read_text(), f"the log says {words!r}", timeout_s)
+    def take(self, frames: int, *, again: bool = False) -> None:
+        """Let the detector take so many frames, beginning again with id 1 on request. Does not wait for them."""
+        assert self._detector is not None
+        assert self._detector.stdin is not None
+        self._detector.stdin.write(f"{'again ' if again else ''}{frames}\n".encode())
+        self._detector.stdin.flush()
+        self._to_take += 1
 
     def finish(self, *, timeout_s: float) -> int:
-        """Wait for the end of the run and let the client write its last lines; returns the run's exit status."""
+        """Wait for the last frame, end the run as Ctrl-C does, and let the client write its last lines; returns the
+        run's exit status."""
         assert self._run is not None
         assert self._client is not None
         assert self._client.stdin is not None
+        log = self.folder / "detector.log"
+        self._wait_until(
+            lambda: log.read_text().count("sent") == self._to_take, "all frames are taken", timeout_s
+        )
+        self._run.send_signal(signal.SIGINT)
         try:
             status = self._run.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -130,12 +174,6 @@ class Trial:
         self._client.stdin.close()
         self._client.wait(STOP_TIMEOUT_S)
         return status
-
-    def stop(self) -> None:
-        """Ask the run to drain and end, as Ctrl-C does."""
-        assert self._run is not None
-        for process in self.processes("-m beamcast run"):
-            process.send_signal(signal.SIGINT)
 
     def report(self) -> dict[str, Any]:
         """The final report."""
@@ -145,13 +183,13 @@ class Trial:
     def _wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
-            assert self._run is not None
-            if self._run.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"not so: {what} (run: {self._run.poll()}):\n{self._log_tail()}")
+            ended = self._run.poll() if self._run is not None else None
+            if ended is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"not so: {what} (run: {ended}):\n{self._log_tail()}")
             time.sleep(0.05)
 
     def _log_tail(self) -> str:
-        logs = [self.folder / "run.log", self.run_dir / "logs" / "controller.log"]
+        logs = [*self.folder.glob("*.log"), self.run_dir / "logs" / "controller.log"]
         return "\n".join(path.read_text(errors="replace")[-3000:] for path in logs if path.exists())
 
     # -- who lives, and hands to hurt them -------------------------------------------------------------------------
@@ -193,9 +231,14 @@ def kill(processes: Sequence[psutil.Process]) -> float:
     return blow_at
 
 
-def _wait_or_kill(process: "subprocess.Popen[bytes]") -> None:
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _end_process(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()

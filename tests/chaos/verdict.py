@@ -10,7 +10,10 @@ from pathlib import Path
 
 # A result that comes later after its frame than this is late: the stream is whole again with the last late one.
 LATE_S = 1.0
-# A frame that was taken before the blow and whose result was made this long after it was made again: at the load of
+# The last results of all wait in the collector until it is sure that nothing comes before them: that is no consequence
+# of a blow.
+TAIL_S = 0.5
+# A result that was made this long after its frame was made again, or for the first time by another rank: at the load of
 # the suite, results are made within milliseconds.
 REMADE_S = 0.2
 
@@ -43,7 +46,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """"good", or what is wrong."""
+        """ "good", or what is wrong."""
         return "; ".join(self.problems) or "good"
 
 
@@ -75,7 +78,13 @@ def lost_and_duplicated(sent: Iterable[int], results: Iterable[Arrival]) -> tupl
 
 def whole_after_s(results: Iterable[Arrival], blow_at: float) -> float:
     """Seconds from the blow until the last result came that was late; 0 where none was."""
-    late = [result.came_at for result in results if result.came_at - max(result.taken_at, 0) > LATE_S]
+    known = list(results)
+    ends_at = max((result.taken_at for result in known), default=0.0) - TAIL_S
+    late = [
+        result.came_at
+        for result in known
+        if result.came_at - result.taken_at > LATE_S and result.taken_at < ends_at
+    ]
     return max(0.0, max(late, default=blow_at) - blow_at)
 
 
@@ -84,6 +93,6 @@ def remade_after_s(results: Iterable[Arrival], blow_at: float) -> float | None:
     again = [
         result.came_at
         for result in results
-        if result.taken_at < blow_at < result.made_at - REMADE_S and result.made_at - result.taken_at > REMADE_S
+        if result.made_at > blow_at and result.made_at - result.taken_at > REMADE_S
     ]
     return min(again) - blow_at if again else None

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from beamcast.cli import info, mirror, plan, query, rank, run, simulate
+from beamcast.cli import info, mirror, plan, query, rank, record, run, simulate
 from beamcast.cli.outcome import Quit, error_text
 from beamcast.core.errors import BeamcastError
 
@@ -29,6 +29,7 @@ app.command("status")(query.status)
 app.command("stop")(query.stop)
 app.command("report")(query.report)
 app.command("sim")(simulate.sim)
+app.command("record")(record.record)
 app.command("mirror")(mirror.mirror)
 app.command("consumer")(rank.consumer)
 app.command("collector")(rank.collector)
@@ -55,9 +56,10 @@ def call(arguments: list[str] | None = None) -> int:
 
 
 def _tell(error: BeamcastError) -> int:
-    if logging.getLogger("beamcast").isEnabledFor(logging.DEBUG):
+    debug = logging.getLogger("beamcast").isEnabledFor(logging.DEBUG)
+    if debug:
         traceback.print_exception(error)
-    print(error_text(error), file=sys.stderr)
+    print(error_text(error, debug=debug), file=sys.stderr)
     return error.exit_code
 
 

@@ -33,7 +33,8 @@ def lost_text(report: Report, *, allow_lost: int) -> str:
     )
 
 
-def error_text(error: BeamcastError) -> str:
-    """One line for each problem; what the user's own code raised follows."""
+def error_text(error: BeamcastError, *, debug: bool) -> str:
+    """One line for each problem; with `debug`, the traceback of what the user's own code raised follows."""
+    notes = getattr(error, "__notes__", ()) if debug else ()
     lines = [f"error: {line}" if index == 0 else line for index, line in enumerate(str(error).splitlines())]
-    return "\n".join([*lines, *(note.rstrip() for note in getattr(error, "__notes__", ()))])
+    return "\n".join([*lines, *(note.rstrip() for note in notes)])

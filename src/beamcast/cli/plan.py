@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
+from beamcast.cli.graph import graph as pool_graph
 from beamcast.cli.options import JsonOption, SetOption, SetSiteOption, SiteOption, WorkflowFile
 from beamcast.cli.run import NameOption, RunDirOption, make_plan
 from beamcast.cli.watch import output_console
@@ -20,9 +22,13 @@ def plan(
     settings: SetOption = None,
     site_settings: SetSiteOption = None,
     as_json: JsonOption = False,
+    graph: Annotated[bool, typer.Option("--graph", help="Show only who reads whom.")] = False,
 ) -> None:
     """Show what `run` would do: ranks and slots, addresses, EPICS environment, batch script. Starts nothing."""
     made = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
+    if graph:
+        output_console().print(pool_graph(made), soft_wrap=True)
+        return
     folder = (run_dir or Path(made.site.run_root) / made.run).absolute()
     from beamcast.cli.preview import preview  # imports Parsl
 

@@ -86,11 +86,11 @@ def consumer(
         server_queue=server_queue,
         receiver_queue=receiver_queue,
     )
-    duty = _duty(pool, channel=input, output=output, id_field=id_field, appear_timeout_s=appear_timeout)
+    duty = make_duty(pool, channel=input, output=output, id_field=id_field, appear_timeout_s=appear_timeout)
     inputs = (Input(channel=input, request=request),)
     configure_logging(debug=debug)
     servers = parse_endpoints(name_server, option="--name-server")
-    done = _run(duty, inputs, servers, interface=interface, port=port, frames=frames, runtime_s=runtime)
+    done = run_rank(duty, inputs, servers, interface=interface, port=port, frames=frames, runtime_s=runtime)
     _tell(done, report_json, as_json=as_json)
 
 
@@ -126,14 +126,16 @@ def collector(
         reorder_window=window,
         reorder_timeout=Seconds(wait),
     )
-    duty = _duty(pool, channel=input[0], output=output, id_field=id_field, appear_timeout_s=appear_timeout)
+    duty = make_duty(
+        pool, channel=input[0], output=output, id_field=id_field, appear_timeout_s=appear_timeout
+    )
     request = f"record[queueSize={server_queue}]field()"
     inputs = tuple(
         Input(channel=channel, request=request, producer=producer) for producer, channel in enumerate(input)
     )
     configure_logging(debug=debug)
     servers = parse_endpoints(name_server, option="--name-server")
-    done = _run(duty, inputs, servers, interface=interface, port=port, frames=frames, runtime_s=runtime)
+    done = run_rank(duty, inputs, servers, interface=interface, port=port, frames=frames, runtime_s=runtime)
     _tell(done, report_json, as_json=as_json)
 
 
@@ -159,7 +161,8 @@ def side_channel(output: str, kind: Literal["status", "control"]) -> str:
     return f"{stem}:{kind}"
 
 
-def _duty(pool: Pool, *, channel: str, output: str, id_field: str, appear_timeout_s: float) -> RankDuty:
+def make_duty(pool: Pool, *, channel: str, output: str, id_field: str, appear_timeout_s: float) -> RankDuty:
+    """What the only rank of a pool without a run has to do."""
     return RankDuty(
         rank=0,
         pool=pool,
@@ -172,7 +175,7 @@ def _duty(pool: Pool, *, channel: str, output: str, id_field: str, appear_timeou
     )
 
 
-def _run(
+def run_rank(
     duty: RankDuty,
     inputs: tuple[Input, ...],
     servers: list[str],
@@ -182,6 +185,7 @@ def _run(
     frames: int | None,
     runtime_s: float | None,
 ) -> StandaloneReport:
+    """Run one rank to its end, told by its options or a signal, and return what it did."""
     keep_freed_memory()
     where = stand(interface=interface, port=port, name_servers=servers)
     import pvaccess

@@ -96,7 +96,7 @@ def run(
         console.print(summary(report))
         console.print(f"report: {shown_path(folder.report)}")
     if controller.error is not None:
-        print(error_text(controller.error), file=sys.stderr)
+        print(error_text(controller.error, debug=debug), file=sys.stderr)
     elif status == LOST:
         print(lost_text(report, allow_lost=allow_lost), file=sys.stderr)
     elif status:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from beamcast.config.check_metadata import ca_source_fits, metadata_fits
+from beamcast.config.check_parts import branches_fit, frames_can_be_repeated, parts_fit
 from beamcast.config.words import nearest, shown
 from beamcast.config.workflow import Simulation, Workflow
 from beamcast.core.errors import ConfigError, Problem
@@ -68,10 +70,17 @@ def _inputs_exist(workflow: Workflow) -> Iterator[Problem]:
         elif pool.role == "collector" and pool.input == SOURCE:
             message = "a collector gathers the output of a pool, not of the source"
             yield Problem(message, _at(index, "input"), "Name a consumer pool, or make this one a consumer")
+        for number, name in enumerate(pool.join):
+            where = _at(index, f"join[{number}]")
+            if name not in names or name == pool.name:
+                hint = nearest(name, names - {pool.name})
+                yield Problem(f"no other pool is named {shown(name)}", where, hint)
+            elif name in (pool.input, *pool.join[:number]):
+                yield Problem(f"{shown(name)} is an input already", where, "Each input brings one part")
 
 
 def _no_loops(workflow: Workflow) -> Iterator[Problem]:
-    inputs = {pool.name: pool.input for pool in workflow.pools}
+    inputs = {pool.name: pool.inputs for pool in workflow.pools}
     reported: set[str] = set()
     for index, pool in enumerate(workflow.pools):
         loop = _loop_from(pool.name, inputs)
@@ -81,12 +90,19 @@ def _no_loops(workflow: Workflow) -> Iterator[Problem]:
             yield Problem(message, _at(index, "input"), f"One of them has to read from '{SOURCE}'")
 
 
-def _loop_from(name: str, inputs: dict[str, str]) -> list[str]:
-    """Return the pools of the loop that contains `name`, upstream in order; empty if it is in none."""
-    seen = [name]
-    while (above := inputs.get(seen[-1])) is not None and above not in seen:
-        seen.append(above)
-    return seen if above == name else []
+def _loop_from(name: str, inputs: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the pools of a loop that contains `name`, upstream in order; empty if it is in none."""
+    ways = [[name]]
+    reached = {name}
+    while ways:
+        way = ways.pop()
+        for above in inputs.get(way[-1], ()):
+            if above == name:
+                return way
+            if above not in reached:
+                reached.add(above)
+                ways.append([*way, above])
+    return []
 
 
 def _results_come_from_a_pool(workflow: Workflow) -> Iterator[Problem]:
@@ -208,10 +224,15 @@ _RULES: tuple[Callable[[Workflow], Iterator[Problem]], ...] = (
     _no_loops,
     _results_come_from_a_pool,
     _sets_fit_the_policy,
+    parts_fit,
+    branches_fit,
+    frames_can_be_repeated,
     _channels_differ,
     _times_fit,
     _processors_are_named_well,
     _simulation_is_possible,
+    metadata_fits,
+    ca_source_fits,
 )
 _FILE_RULES: tuple[Callable[[Workflow, Path], Iterator[Problem]], ...] = (
     _processor_files_exist,

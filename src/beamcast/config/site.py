@@ -46,6 +46,10 @@ class Allocation(Struct, frozen=True, kw_only=True):
     nodes: Annotated[Count, Meta(description="nodes of one allocation")] = 1
     walltime: Annotated[Seconds, Meta(description="how long the scheduler lets it run")] = Seconds(3600.0)
     ranks_per_node: Annotated[Count | None, Meta(description="absent: spread evenly")] = None
+    replacements: Annotated[
+        int,
+        Meta(ge=0, description="further allocations to ask for when one ends early; start mode 'workers' only"),
+    ] = 0
     worker_init: Annotated[str, Meta(description="shell lines that prepare a node: modules, environment")] = (
         ""
     )

@@ -30,6 +30,7 @@ class _Quantity:
     BASE: ClassVar[str]
     NOUN: ClassVar[str]
     EXAMPLES: ClassVar[str]
+    SIGNED: ClassVar[bool] = False
 
     @classmethod
     def words(cls) -> str:
@@ -45,7 +46,7 @@ class _Quantity:
         if isinstance(given, cls):
             return given
         exact = cls._from_text(given) if isinstance(given, str) else cls._from_number(given)
-        if exact <= 0:
+        if exact <= 0 and not cls.SIGNED:
             raise cls._refused(given, "which is not more than 0")
         return cls._made(exact, given)
 
@@ -96,7 +97,7 @@ class _FloatQuantity(_Quantity, float):
             value = float(exact)
         except OverflowError:
             raise cls._refused(given, "which is too large") from None
-        if value == 0.0:
+        if value == 0.0 and exact:
             raise cls._refused(given, "which is too small")
         return cls(value)
 
@@ -134,6 +135,15 @@ class Seconds(_FloatQuantity):
             return super()._from_text(given)
         hours, minutes, seconds = (int(part) for part in clock.groups())
         return Fraction(hours * 3600 + minutes * 60 + seconds)
+
+
+class TimeOffset(Seconds):
+    """A difference of two clocks in seconds, the one quantity that may be zero or negative; from text: "-2 ms"."""
+
+    __slots__ = ()
+    NOUN = "a time offset"
+    EXAMPLES = "'-2 ms' or '1.5 s'"
+    SIGNED = True
 
 
 class Hertz(_FloatQuantity):
@@ -186,8 +196,13 @@ class Bytes(_Quantity, int):
         return type(self), (int(self),)
 
 
-Quantity: TypeAlias = Seconds | Bytes | Hertz
-QUANTITIES: tuple[type[Seconds], type[Bytes], type[Hertz]] = (Seconds, Bytes, Hertz)
+Quantity: TypeAlias = Seconds | TimeOffset | Bytes | Hertz
+QUANTITIES: tuple[type[Seconds], type[TimeOffset], type[Bytes], type[Hertz]] = (
+    Seconds,
+    TimeOffset,
+    Bytes,
+    Hertz,
+)
 
 
 def dec_hook(kind: type, given: object) -> object:
@@ -209,6 +224,8 @@ def schema_hook(kind: type) -> dict[str, object]:
     """Return the JSON schema of a quantity, for msgspec; NotImplementedError for other types."""
     for quantity in QUANTITIES:
         if kind is quantity:
-            number = {"type": "number", "exclusiveMinimum": 0, "description": f"in {quantity.BASE}"}
+            number: dict[str, object] = {"type": "number", "description": f"in {quantity.BASE}"}
+            if not quantity.SIGNED:
+                number["exclusiveMinimum"] = 0
             return {"anyOf": [{"type": "string", "description": quantity.words()}, number]}
     raise NotImplementedError(f"a configuration does not hold {kind.__name__}")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from beamcast.config.units import Bytes, Hertz, Seconds
+from beamcast.config.units import Bytes, Hertz, Seconds, TimeOffset
 
 # The end is "nothing follows" and not "$", which lets a line end through; JSON schema reads both alike.
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,39}(?![\s\S])"
@@ -98,6 +98,56 @@ class Mirror(Struct, frozen=True, kw_only=True):
     ] = None
 
 
+class Metadata(Struct, frozen=True, kw_only=True):
+    """One channel whose values are joined to the frames: `frame.metadata["name"]` in the pools that read the source."""
+
+    name: Annotated[Name, Meta(description="key in frame.metadata, and name of the attribute")]
+    channel: Annotated[ChannelName, Meta(description="the channel that serves the value")]
+    protocol: Annotated[Literal["pva", "ca"], Meta(description="pvAccess or Channel Access")] = "pva"
+    address: Annotated[
+        str | None,
+        Meta(
+            description="pva: host:port of the channel's server, where no search reaches it; absent: search"
+        ),
+    ] = None
+    match: Annotated[
+        Literal["nearest", "previous", "id"],
+        Meta(
+            description="nearest: the update nearest in time; previous: the last one that was not later than the "
+            "frame; id: the one that carries the frame's id"
+        ),
+    ] = "nearest"
+    tolerance: Annotated[
+        Seconds | None,
+        Meta(
+            description="largest distance in time between value and frame; absent: any (not with 'nearest')"
+        ),
+    ] = None
+    offset: Annotated[
+        TimeOffset, Meta(description="added to the times of the metadata before they are compared")
+    ] = TimeOffset(0.0)
+    wait: Annotated[
+        Seconds, Meta(description="how long a frame waits for an update that could belong to it")
+    ] = Seconds(0.1)
+    unmatched: Annotated[
+        Literal["pass", "drop"],
+        Meta(description="a frame without a value: process it without, or drop it; counted either way"),
+    ] = "pass"
+    stamp: Annotated[
+        bool, Meta(description="write the value into the frame too, as an attribute of the NTNDArray")
+    ] = False
+    id_field: Annotated[
+        str, Meta(min_length=1, description="with match 'id': field of the update that holds the frame's id")
+    ] = "uniqueId"
+    absent: Annotated[
+        Literal["fail", "go-on"],
+        Meta(description="a channel that does not appear in time: end the run, or go on without its values"),
+    ] = "fail"
+    simulate: Annotated[
+        bool, Meta(description="the simulator serves the channel: a value for each frame, 100 x id + number")
+    ] = False
+
+
 class Restart(Struct, frozen=True, kw_only=True):
     """What happens when a rank dies."""
 
@@ -148,7 +198,9 @@ class Pool(Struct, frozen=True, kw_only=True):
     ] = None
     join: Annotated[
         tuple[Name, ...],
-        Meta(description="collector: further pools whose output with the same id is another part of the frame"),
+        Meta(
+            description="collector: further pools whose output with the same id is another part of the frame"
+        ),
     ] = ()
     gather: Annotated[
         Annotated[int, Meta(ge=2)] | None,
@@ -248,6 +300,10 @@ class Workflow(Struct, frozen=True, kw_only=True):
     allow_lost: Annotated[int, Meta(ge=0, description="lost frames that still count as a good run")] = 0
     source: Source
     mirror: Mirror = Mirror()
+    metadata: Annotated[
+        tuple[Metadata, ...],
+        Meta(description="channels whose values are joined to the frames, one table each"),
+    ] = ()
     pools: Annotated[tuple[Pool, ...], Meta(min_length=1, description="the stages, one table for each pool")]
     results: Results | None = None
     deadlines: Deadlines = Deadlines()

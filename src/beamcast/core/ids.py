@@ -52,11 +52,15 @@ class EpochTracker:
 
     An id lower than the one before begins a new epoch; an equal id is the same frame again and gets the same
     key. Ids are compared modulo 2^48, as they stand in the key: keys never decrease.
+
+    While `counting` is off, an id that goes back begins no epoch. The members of a run connect at different times and
+    begin to count together, so that all number the same frame alike, whatever the source did before.
     """
 
-    __slots__ = ("_base", "epoch", "last")
+    __slots__ = ("_base", "counting", "epoch", "last")
 
-    def __init__(self, epoch: Epoch = Epoch(0)) -> None:
+    def __init__(self, epoch: Epoch = Epoch(0), *, counting: bool = True) -> None:
+        self.counting = counting
         self._base = int(frame_key(epoch, FrameId(0)))
         self.epoch = epoch
         """The epoch of the last id seen."""
@@ -79,7 +83,7 @@ class EpochTracker:
     def _observe_slowly(self, frame_id: FrameId) -> FrameKey:
         """The first id, an id outside 0..2^48-1, or an id that went back."""
         folded = FrameId(frame_id & ID_MASK)
-        if self.last is not None and folded < self.last:
+        if self.counting and self.last is not None and folded < self.last:
             self._base = int(frame_key(Epoch(self.epoch + 1), FrameId(0)))
             self.epoch = Epoch(self.epoch + 1)
         self.last = folded

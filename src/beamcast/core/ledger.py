@@ -4,11 +4,11 @@ The choice: reports are sets of frame keys, and only the frames that a report na
 asking `is_whole` costs what has changed since the last time, not what the run holds.
 
 A frame seen anywhere belongs to the source, and a frame seen further down has passed everything above. Pools
-form a tree whose branches may meet again where parts of frames are put together; there a frame that failed, or was
-dropped, on one branch has its end. A frame is whole when every path has an end: the last pool finished it (or the result was seen at
-the beamline), a processor dropped it, or it failed. Over all paths a frame has exactly one state: outstanding
-while one path has no end, else failed if it failed on one, else collected if it left the result pool (without
-one: any last pool), else dropped.
+form a tree whose branches may meet again where parts of frames are put together; there a frame that failed,
+or was dropped, on one branch has its end. A frame is whole when every path has an end: the last pool finished
+it (or the result was seen at the beamline), a processor dropped it, or it failed. Over all paths a frame has
+exactly one state: outstanding while one path has no end, else failed if it failed on one, else collected if
+it left the result pool (without one: any last pool), else dropped.
 """
 
 from collections.abc import Iterable, Sequence

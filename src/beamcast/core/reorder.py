@@ -124,8 +124,11 @@ class ReorderWindow(Generic[T]):
         out = self._take_late() if self._late_items else []
         if self._order:
             self._release_up_to(self._watermark(), out, now)
-        if self._order and self._excuse_quiet(now):
+        excused_since = self._waiting_since
+        while self._order and self._excuse_quiet(now):
             self._release_up_to(self._watermark(), out, now)
+            # Another producer that fell quiet at the same time has had its wait: it gets no second one.
+            self._waiting_since = excused_since
         return out
 
     def flush(self) -> list[tuple[int, T]]:

@@ -13,6 +13,7 @@ from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.observe.report import (
     FailedFrameReport,
     Frames,
+    MetadataReport,
     MissingIds,
     PoolReport,
     RankReport,
@@ -173,6 +174,7 @@ class Accounts:
             timing_s=timing,
             throughput=self._throughput(roster, totals, seconds),
             versions=versions,
+            metadata=self._metadata(roster),
         )
 
     def _missing(self) -> tuple[MissingIds, ...]:
@@ -205,6 +207,19 @@ class Accounts:
             server_overruns=record.counters.server_overruns,
             receiver_rejected=record.counters.receiver_rejected,
             deaths=tuple(record.deaths),
+        )
+
+    def _metadata(self, roster: Roster) -> tuple[MetadataReport, ...]:
+        member = roster.members.get("metadata")
+        facts = member.facts if member is not None else {}
+        counts = ("updates", "matched", "unmatched", "unusable")
+        return tuple(
+            MetadataReport(
+                name=each.name,
+                channel=each.channel,
+                **{count: int(facts.get(f"{count}:{each.name}", 0)) for count in counts},
+            )
+            for each in self.plan.workflow.metadata
         )
 
     @staticmethod

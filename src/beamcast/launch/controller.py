@@ -19,10 +19,11 @@ import msgspec
 from msgspec import structs
 
 import beamcast
+from beamcast.config.site import WorkersStart
 from beamcast.config.units import enc_hook
 from beamcast.core.errors import BeamcastError, UsageError, WorldError
 from beamcast.core.keyset import encode_keys
-from beamcast.core.lifecycle import RunEvent, RunLifecycle, RunState
+from beamcast.core.lifecycle import RankState, RunEvent, RunLifecycle, RunState
 from beamcast.launch.accounts import Accounts
 from beamcast.launch.parsl_start import ParslStart
 from beamcast.launch.plan import RunPlan
@@ -31,6 +32,7 @@ from beamcast.launch.run_pvs import RunPvs
 from beamcast.launch.rundir import RunDir
 from beamcast.members.child import end_member, start_member
 from beamcast.members.join import Join, write_join
+from beamcast.members.names import NameServerProcess
 from beamcast.observe.report import Report, encode_report, write_report
 from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
 from beamcast.pva.interfaces import resolve_address
@@ -43,8 +45,9 @@ from beamcast.pva.messages import (
     Reply,
     Request,
     encode_dispatch_plan,
+    encode_metadata_plan,
 )
-from beamcast.pva.nameserver import Endpoint, NameServer
+from beamcast.pva.nameserver import Endpoint
 from beamcast.pva.rpc import RpcEndpoint
 from beamcast.security.secret import RunSecret
 
@@ -59,6 +62,9 @@ SETTLED_S = 2.0
 # A member that has no controller for this long ends itself.
 CONTROLLER_SILENCE_S = 30.0
 LOG_TAIL_LINES = 15
+# The ends of an allocation's workers come within moments; one more allocation is to be for all of them.
+ALLOCATION_SETTLE_S = 1.0
+CHILD_RESTARTS = 3
 
 
 class Controller:
@@ -75,11 +81,16 @@ class Controller:
         self._reason = ""
         self._error: BeamcastError | None = None
         self._children: dict[str, subprocess.Popen[Any]] = {}
+        self._starts: dict[str, list[Callable[[], subprocess.Popen[Any]]]] = {}
         self._ended_starts: dict[tuple[str, int | None], int | str] = {}
         self._open_starts = 0
+        self._parsl: ParslStart | None = None
+        self._replacements = plan.site.allocation.replacements
+        self._without_allocation: list[MemberRecord] = []
+        self._lost_at = 0.0
         self._stop_asked = 0
         self._last_source = (0, 0.0)
-        self._name_server: NameServer | None = None
+        self._name_server: NameServerProcess | None = None
         self._pvs: RunPvs | None = None
         self._ports: tuple[Endpoint, Endpoint] | None = None
 
@@ -102,7 +113,7 @@ class Controller:
             self._start_children()
             self._start_results()
             address = resolve_address(self._plan.site.network.cluster.interfaces)
-            parsl = stack.enter_context(ParslStart(self._plan, self._dir.path, address=address))
+            self._parsl = parsl = stack.enter_context(ParslStart(self._plan, self._dir.path, address=address))
             self._move(RunEvent.ALLOCATED)
             starts = parsl.start(self._start_ended)
             with self._lock:
@@ -129,7 +140,7 @@ class Controller:
             return Endpoint(address, taken[-1])
 
         names, pvs, rpc = lease(inside), lease(outside), lease(inside)
-        self._name_server = stack.enter_context(NameServer(host=names.host, port=names.port))
+        self._name_server = stack.enter_context(NameServerProcess(host=names.host, port=names.port))
         join = Join(
             run=self._plan.run,
             prefix=self._plan.prefix,
@@ -158,6 +169,9 @@ class Controller:
             self._name_server.serve_at(
                 {self._plan.source_channel: Endpoint.parse(self._plan.workflow.source.address)}
             )
+        for each in self._plan.workflow.metadata:
+            if each.address is not None:
+                self._name_server.serve_at({each.channel: Endpoint.parse(each.address)})
 
     # -- members that run here -------------------------------------------------------------------------------------
 
@@ -165,9 +179,11 @@ class Controller:
         source = self._plan.workflow.source
         if source.simulate is not None:
             simulation = msgspec.json.encode(source.simulate, enc_hook=enc_hook).decode()
+            simulated = [each.channel for each in self._plan.workflow.metadata if each.simulate]
             self._child("simulator", "simulator", f"--channel={source.channel}", f"--simulation={simulation}",
-                        f"--base={self._plan.base}")  # fmt: skip
+                        f"--base={self._plan.base}", *(f"--metadata={name}" for name in simulated))  # fmt: skip
         search = [] if source.simulate is not None or source.address is not None else ["--search"]
+        self._start_metadata(search)
         if self._plan.dispatches:
             plan = encode_dispatch_plan(self._plan.dispatch_plan(self._dir.path))
             self._child("mirror", "dispatching", f"--plan={plan}", *search)
@@ -177,20 +193,38 @@ class Controller:
                     f"--queue={self._plan.workflow.mirror.queue}",
                     f"--appear-timeout={float(source.appear_timeout)}", *search)  # fmt: skip
 
+    def _start_metadata(self, search: list[str]) -> None:
+        metadata = self._plan.workflow.metadata
+        if not metadata:
+            return
+        if any(each.protocol == "pva" and not each.simulate and each.address is None for each in metadata):
+            search = ["--search"]
+        self._child(
+            "metadata", "metadata", f"--plan={encode_metadata_plan(self._plan.metadata_plan())}", *search
+        )
+
     def _start_results(self) -> None:
         """The result PVs re-serve the last pool's output; they wait for the order to look for it."""
         results = self._plan.workflow.results
         if results is None:
             return
         ((source, channel),) = self._plan.results().items()
-        fixed = ["--fixed-epoch"] if self._plan.dispatches else []
-        self._child("results", "mirror", "--kind=results", f"--channel={channel}", f"--source={source}",
-                    *(f"--id-field={field}" for field in self._plan.result_id_fields()),
-                    f"--queue={self._plan.workflow.mirror.queue}",
-                    f"--appear-timeout={float(self._plan.workflow.source.appear_timeout)}", *fixed)  # fmt: skip
+        common = [f"--channel={channel}", f"--queue={self._plan.workflow.mirror.queue}"]
+        common += [f"--id-field={field}" for field in self._plan.result_id_fields()]
+        common += [f"--appear-timeout={float(self._plan.workflow.source.appear_timeout)}"]
+        if self._plan.dispatches:
+            retires = self._plan.results_retire(results.pool)
+            told = [f"--dispatcher={self._plan.dispatcher}"] if retires else []
+            self._child("results", "results", *common, *told)
+            return
+        self._child("results", "mirror", "--kind=results", f"--source={source}", *common)
 
     def _child(self, name: str, module: str, *arguments: str) -> None:
-        self._children[name] = start_member(module, run_dir=self._dir.path, name=name, arguments=arguments)
+        def start() -> "subprocess.Popen[Any]":
+            return start_member(module, run_dir=self._dir.path, name=name, arguments=arguments)
+
+        self._children[name] = start()
+        self._starts[name] = [start] * CHILD_RESTARTS
 
     def _end_children(self) -> None:
         for process in self._children.values():
@@ -365,9 +399,14 @@ class Controller:
         silence = float(self._plan.workflow.deadlines.silence)
         for record in self._roster.silent(now=now, silence_s=silence):
             self._died(record, now, f"no heartbeat for {silence:g} s")
-        for name, process in self._children.items():
+        for name, process in tuple(self._children.items()):
             record = self._roster.members[name]
-            if process.poll() is not None and record.life.state.value not in ("dead", "finished", "failed"):
+            unheard = record.life.state is RankState.EXPECTED
+            if process.poll() is not None and process.returncode < 0 and unheard and self._starts[name]:
+                # pvaccess can abort while it connects for the first time; nothing is lost with a process so young.
+                logger.warning("the %s ended with status %d, started again", name, process.returncode)
+                self._children[name] = self._starts[name].pop()()
+            elif process.poll() is not None and record.life.state.value not in ("dead", "finished", "failed"):
                 self._died(record, now, f"its process ended with status {process.returncode}")
         ended, self._ended_starts = self._ended_starts, {}
         for (pool, rank), status in ended.items():
@@ -377,8 +416,26 @@ class Controller:
         for record in self._roster.problems():
             self._member_failed(record)
 
+        if self._without_allocation and now - self._lost_at > ALLOCATION_SETTLE_S:
+            self._replace_allocation()
+
+    def _replace_allocation(self) -> None:
+        """The ranks that have lost their allocation get another one."""
+        lost, self._without_allocation = self._without_allocation, []
+        self._replacements -= 1
+        logger.warning("another allocation is asked for, for %d ranks", len(lost))
+        assert self._parsl is not None
+        generations = {(one.pool, one.rank): one.generation + 1 for one in (each.identity for each in lost)}
+        self._open_starts += self._parsl.replace(generations, self._start_ended)
+
     def _start_is_over(self, record: MemberRecord, now: float, status: int | str) -> None:
         if record.life.state.value in ("finished", "failed"):
+            return
+        # A rank that ends has an exit status; words come from Parsl, which has lost its worker.
+        if isinstance(status, str) and self._replacements and isinstance(self._plan.site.start, WorkersStart):
+            self._died(record, now, f"its allocation is gone: {status}")
+            self._without_allocation.append(record)
+            self._lost_at = now
             return
         self._died(record, now, f"its process ended ({status}) and is not restarted again")
         pool = self._plan.pool(record.identity.pool)

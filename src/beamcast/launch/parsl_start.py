@@ -5,13 +5,15 @@ import shlex
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from msgspec import structs
 
 from beamcast.config.site import LocalProvider, MpiStart
 from beamcast.core.errors import UsageError
@@ -23,6 +25,7 @@ from beamcast.members.seat import Seat, hands_seen, sit, taken_by, write_seats
 
 EXECUTOR = "ranks"
 NODE_FILE = "nodes"
+REPLACEMENT = "allocation-"
 
 OnEnd = Callable[[str, int | None, int | str], None]
 
@@ -56,6 +59,7 @@ class ParslStart:
         self._parsl_dir = run_dir / "parsl"
         self._closing = ExitStack()
         self._kernel: Any = None
+        self._replaced = 0
 
     def __enter__(self) -> Self:
         from parsl.dataflow.dflow import DataFlowKernel
@@ -124,22 +128,27 @@ class ParslStart:
             "label": EXECUTOR,
             "address": self._address,
             "loopback_address": "127.0.0.1",
-            "interchange_launch_cmd": interchange.command(),
             "provider": make_provider(self._plan.site, worker_init=self._worker_init()),
             "heartbeat_period": 2,
             "heartbeat_threshold": 10,
             "encrypted": True,
+            # Where we ask for another allocation ourselves, one that failed must not spoil the executor for good.
+            "block_error_handler": not self._plan.site.allocation.replacements,
         }
         if isinstance(start, MpiStart):
-            return MPIExecutor(
+            executor = MPIExecutor(
                 **common, mpi_launcher=start.launcher, max_workers_per_block=len(self._plan.pools)
             )
-        return HighThroughputExecutor(
-            **common,
-            max_workers_per_node=workers_per_node(self._seats),
-            cores_per_worker=1e-6,
-            prefetch_capacity=0,
-        )
+        else:
+            executor = HighThroughputExecutor(
+                **common,
+                max_workers_per_node=workers_per_node(self._seats),
+                cores_per_worker=1e-6,
+                prefetch_capacity=0,
+            )
+        # The argument of this name takes a list in one of the two executors and a string in the other.
+        executor.interchange_launch_cmd = interchange.command()
+        return executor
 
     def _worker_init(self) -> str:
         node_file = self._node_file() if isinstance(self._plan.site.start, MpiStart) else ""
@@ -160,14 +169,30 @@ class ParslStart:
             for pool in self._plan.pools:
                 self._watch_mpi(self._submit_mpi(pool.name), pool.name, on_end)
             return len(self._plan.pools)
-        write_seats(self._run_dir, self._seats)
-        nodes = allocation_nodes(self._plan)
-        hands = range(nodes * workers_per_node(self._seats))
-        open_seats = OpenSeats(self._run_dir, self._seats, on_end)
-        for hand in hands:
-            future = self._submit(sit, [str(self._run_dir), hand, nodes])
-            future.add_done_callback(partial(open_seats.hand_ended, hand))
+        self._seat(self._run_dir, self._seats, on_end)
         return len(self._seats)
+
+    def replace(self, generations: Mapping[tuple[str, int], int], on_end: OnEnd) -> int:
+        """Ask for another allocation for the ranks (pool, rank) that have lost theirs, each to begin with the given
+        generation; returns and calls as `start`. Only for the start mode `workers`."""
+        self._replaced += 1
+        seats = tuple(
+            structs.replace(seat, first_generation=generations[seat.pool, seat.rank])
+            for seat in self._seats
+            if (seat.pool, seat.rank) in generations
+        )
+        self._kernel.executors[EXECUTOR].scale_out_facade(1)
+        self._seat(self._run_dir / f"{REPLACEMENT}{self._replaced}", seats, on_end)
+        return len(seats)
+
+    def _seat(self, seat_dir: Path, seats: tuple[Seat, ...], on_end: OnEnd) -> None:
+        """Fill an allocation with hands: whoever lands on a seat keeps its rank."""
+        write_seats(seat_dir, seats)
+        nodes = allocation_nodes(self._plan)
+        open_seats = OpenSeats(seat_dir, seats, on_end)
+        for hand in range(nodes * workers_per_node(self._seats)):
+            future = self._submit(sit, [str(self._run_dir), str(seat_dir), hand, nodes])
+            future.add_done_callback(partial(open_seats.hand_ended, hand))
 
     def _submit(self, function: Callable[..., Any], arguments: Sequence[Any]) -> "Future[Any]":
         from parsl import python_app

@@ -36,7 +36,9 @@ def plain_path(path: Path, *, shared: bool) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="beamcast-"))
     if not is_plain(folder):
         shutil.rmtree(folder)
-        raise UsageError(f"the temporary folder {str(folder)!r} has a space or quote in it", hint="set TMPDIR")
+        raise UsageError(
+            f"the temporary folder {str(folder)!r} has a space or quote in it", hint="set TMPDIR"
+        )
     try:
         link = folder / "run"
         link.symlink_to(path.resolve(), target_is_directory=True)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 from beamcast.config.load import LoadedWorkflow
 from beamcast.config.site import Site
-from beamcast.config.workflow import Pool, Workflow
+from beamcast.config.workflow import Metadata, Pool, Workflow
 from beamcast.core.ledger import PoolShape
 from beamcast.core.place import Place, Slot, assign, set_members, spread
-from beamcast.pva.messages import DispatchedPool, DispatchPlan, Input
+from beamcast.pva.messages import DispatchedPool, DispatchPlan, Input, MetadataPlan
 
 OUTPUT_ID_FIELD = "uniqueId"
 # The value that a record has when a rank connects, and what an acknowledgement under way gives back.
 QUEUE_SPARE = 4
+# Joined metadata takes about 100 bytes a row for six channels.
+LEAST_METADATA_ROWS = 20_000
+MOST_METADATA_ROWS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,15 @@ class RunPlan:
     def retires(self, pool: str) -> bool:
         """Whether the outputs of the pool are final, and its ranks have to say so to the dispatcher."""
         firsts = [each.name for each in self.pools if each.input == "source"]
-        return self.dispatches and pool not in firsts and pool in {self.leaf_of(first) for first in firsts}
+        leaves = {self.leaf_of(first) for first in firsts}
+        return self.dispatches and pool not in firsts and pool in leaves and not self.results_retire(pool)
+
+    def results_retire(self, pool: str) -> bool:
+        """Whether the outputs of the pool are final once the result server has them, and that says so. Not of a pool
+        that gathers parts: it could not repeat a result from the one part that comes again."""
+        results = self.workflow.results
+        is_result = results is not None and results.pool == pool and self.leaf_of(pool) == pool
+        return self.dispatches and is_result and self.pool(pool).gather is None
 
     def dispatch_plan(self, run_dir: Path) -> DispatchPlan:
         """What the dispatching mirror has to know."""
@@ -142,11 +153,40 @@ class RunPlan:
                     channels=tuple(self.dispatch_channel(pool.name, rank) for rank in range(pool.ranks)),
                     window=pool.window,
                     max_attempts=pool.max_attempts,
-                    retire_on_ack=self.leaf_of(pool.name) == pool.name,
+                    retire_on_ack=self.leaf_of(pool.name) == pool.name and not self.results_retire(pool.name),
                 )
                 for pool in self.pools
                 if pool.input == "source"
             ),
+        )
+
+    @property
+    def metadata_channel(self) -> str:
+        """The channel of the joined metadata."""
+        return f"{self.prefix}:metadata"
+
+    def metadata_of(self, pool: Pool) -> tuple[Metadata, ...]:
+        """What is joined to the frames of a pool: those that read the source get it."""
+        return self.workflow.metadata if pool.input == "source" else ()
+
+    @staticmethod
+    def metadata_rows(pool: Pool) -> int:
+        """How many rows a rank has to keep: while a frame waits in its queues, those of the other ranks come too."""
+        waiting = (pool.server_queue + pool.receiver_queue) * pool.ranks
+        return max(LEAST_METADATA_ROWS, min(2 * waiting, MOST_METADATA_ROWS))
+
+    def metadata_plan(self) -> MetadataPlan:
+        """What the metadata member has to know."""
+        source = self.workflow.source
+        by_mirror = source.protocol == "ca"  # it is the mirror that numbers the updates
+        return MetadataPlan(
+            channel=self.metadata_channel,
+            frames=self.mirror_channel if by_mirror else source.channel,
+            id_field=source.id_field,
+            timestamp_field=source.timestamp_field,
+            appear_timeout_s=float(source.appear_timeout),
+            metadata=self.workflow.metadata,
+            epochs_from_arm=True,
         )
 
     def slot(self, pool: Pool, place: Place) -> Slot:
@@ -216,6 +256,17 @@ class RunPlan:
             )
             if self.reads(pool, place.rank, rank)
         )
+
+    def connects_after(self, pool: Pool) -> tuple[str, ...]:
+        """The pools of the same input whose ranks have to be connected before those of this one.
+
+        The distributor counts the ranks that it has served of a set in one place for all groups of a process (a static
+        variable). Turns come out right as long as no rank of another pool stands between those of a set.
+        """
+        beside = [each for each in self.pools if each.input == pool.input and each.role == "consumer"]
+        if all(each.distribution.policy in ("each", "all") for each in beside) or pool not in beside:
+            return ()
+        return tuple(each.name for each in beside[: beside.index(pool)])
 
     def producers(self, pool: Pool) -> tuple[tuple[str, int], ...]:
         """Whose outputs the pool reads, as pools and ranks; `Input.producer` counts in this order."""

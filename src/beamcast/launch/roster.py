@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from beamcast.core.ids import ID_BITS
 from beamcast.core.lifecycle import RankEvent, RankLifecycle, RankState
 from beamcast.core.place import Place
 from beamcast.launch.plan import RunPlan
@@ -53,6 +54,7 @@ class MemberRecord:
     counts_from: int | None = None
     epoch: int = 0
     next_epoch: int = 0
+    ends_epoch: bool = False
     registered_at: float = 0.0
     problem: str = ""
     problem_detail: str = ""
@@ -80,6 +82,8 @@ class Roster:
         self._add(MemberId(kind="mirror"))
         if plan.workflow.source.simulate is not None:
             self._add(MemberId(kind="simulator"))
+        if plan.workflow.metadata:
+            self._add(MemberId(kind="metadata"))
         if plan.workflow.results is not None:
             self._add(MemberId(kind="results"))
         for pool in plan.pools:
@@ -163,9 +167,13 @@ class Roster:
             output_channel=channels.output,
             status_channel=channels.status,
             control_channel=channels.control,
-            epoch=self.epoch,
+            epoch=max(self.epoch, (self.members["mirror"].last_key or 0) >> ID_BITS),
+            metadata=self._plan.metadata_of(pool),
+            metadata_channel=self._plan.metadata_channel,
+            metadata_rows=self._plan.metadata_rows(pool),
             dispatch_channel=self._plan.dispatcher if self._plan.dispatches else "",
             retires=self._plan.retires(pool.name),
+            repeats=self._plan.results_retire(pool.name),
             input_channel=self._plan.input_channel(pool),
             input_id_field=self._plan.output_id_field(pool.input) if pool.input != "source" else None,
         )
@@ -179,7 +187,7 @@ class Roster:
             return Unwelcome(reason=f"{beat.member} was given up: {self._last_death(record)}")
         record.heard_at = now
         record.counts_from = beat.counts_from
-        record.epoch, record.next_epoch = beat.epoch, beat.next_epoch
+        record.epoch, record.next_epoch, record.ends_epoch = beat.epoch, beat.next_epoch, beat.ends_epoch
         record.serves = beat.serves
         if beat.serves:
             record.served_generation = beat.member.generation
@@ -210,21 +218,25 @@ class Roster:
     def _orders(self, record: MemberRecord) -> Orders:
         settled = self.had_result and record.usable
         period = float(self._plan.workflow.deadlines.heartbeat) if settled else self._setup_period()
-        if self.drain or self.stop:
+        # Until the old epoch is over everywhere, the new one waits in memory.
+        ends_epoch = self.members["mirror"].ends_epoch
+        if self.drain or self.stop or ends_epoch:
             period = DRAIN_HEARTBEAT_S
         dispatcher = record.identity.kind == "mirror" and self._plan.dispatches
+        # New ranks need to be known at once where their frames, or the metadata of these, are sent again.
+        prompt = dispatcher or record.identity.kind in ("metadata", "results")
         return Orders(
             probe=self._to_probe(record),
             connect=self._to_connect(record),
             arm=self.arm,
             start=self.start,
-            drain=self.drain,
+            drain=self.drain or (ends_epoch and record.identity.kind == "rank"),
             stop=self.stop,
             # The dispatcher is the first to need to know who has died.
-            heartbeat_s=min(period, DISPATCHER_HEARTBEAT_S) if dispatcher else period,
+            heartbeat_s=min(period, DISPATCHER_HEARTBEAT_S) if prompt else period,
             epoch=self.epoch if not dispatcher or self._in_epoch() else 0,
             dead=tuple(self._dead[-MAX_TOLD:]) if dispatcher else (),
-            reborn=self._reborn()[-MAX_TOLD:] if dispatcher else (),
+            reborn=self._reborn()[-MAX_TOLD:] if prompt else (),
         )
 
     def _reborn(self) -> tuple[MemberId, ...]:
@@ -254,10 +266,14 @@ class Roster:
         if record.identity.kind == "results":
             results = self._plan.workflow.results
             assert results is not None
-            return () if all(rank.serves for rank in self.ranks[results.pool]) else None
+            return self._result_inputs(results.pool)
+        if record.identity.kind == "metadata":
+            return () if self.members["mirror"].usable else None
         if record.place is None:
             return ()
         pool = self._plan.pool(record.identity.pool)
+        if self._plan.metadata_of(pool) and not self.members["metadata"].usable:
+            return None
         if pool.input == "source":
             served = self.members["mirror"].usable
             return self._plan.inputs(pool, record.place, ()) if served else None
@@ -267,6 +283,21 @@ class Roster:
         generations = [producer.served_generation for producer in producers]
         return self._plan.inputs(pool, record.place, generations)
 
+    def _result_inputs(self, pool: str) -> tuple[Input, ...] | None:
+        """What the result server reads: as soon as all of it is served, and then each new generation of it."""
+        ranks = self.ranks[pool]
+        if not self.was_ready and not all(rank.serves for rank in ranks):
+            return None
+        return tuple(
+            Input(
+                channel=self._plan.channels(pool, rank.identity.rank).output,
+                request=f"record[queueSize={self._plan.workflow.mirror.queue}]field()",
+                producer=rank.identity.rank,
+                generation=rank.served_generation,
+            )
+            for rank in ranks
+        )
+
     def _to_connect(self, record: MemberRecord) -> tuple[Input, ...] | None:
         """What the rank may connect to now; None while it has to wait for its readers or its turn."""
         if record.place is None or not record.serves or not self._is_read(record):
@@ -275,6 +306,9 @@ class Roster:
         if self.was_ready and self._plan.dispatches and self._waits_for_results(record):
             return None
         before = self.ranks[record.identity.pool][: record.identity.rank]
+        if not self.was_ready:
+            earlier = self._plan.connects_after(self._plan.pool(record.identity.pool))
+            before = [other for name in earlier for other in self.ranks[name]] + before
         if not self.was_ready and not all(other.usable for other in before):
             return None
         return self._to_probe(record)
@@ -285,17 +319,19 @@ class Roster:
         results = self._plan.workflow.results
         if results is None or record.identity.pool != results.pool or record.usable:
             return False
+        if self._plan.results_retire(results.pool):
+            return False
         return self.members["results"].heard_at < record.registered_at + RESULTS_SETTLE_S
 
     def _is_read(self, record: MemberRecord) -> bool:
         """Whether everyone who has to receives this rank's output: a frame processed before would be lost."""
         results = self._plan.workflow.results
-        if (
-            results is not None
-            and results.pool == record.identity.pool
-            and not self.members["results"].usable
-        ):
-            return False
+        if results is not None and results.pool == record.identity.pool:
+            server = self.members["results"]
+            current = server.follows.get(record.identity.rank) == record.identity.generation
+            # Without a dispatcher the result server does not know generations: it has one channel for all.
+            if not server.usable or (self._plan.dispatches and not current):
+                return False
         for pool in self._plan.pools:
             if record.identity.pool not in pool.inputs:
                 continue

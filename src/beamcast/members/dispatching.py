@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from beamcast.core.dispatch import RetryRules
-from beamcast.core.errors import WorldError
-from beamcast.core.ids import Epoch, FixedEpoch, FrameId, frame_key
+from beamcast.core.errors import DataError, WorldError
+from beamcast.core.ids import ID_MASK, Epoch, FixedEpoch, FrameId, frame_key
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.replay import Overflow, ReplayLimits
 from beamcast.members.join import SECRET_FILE
@@ -74,6 +74,7 @@ class Dispatching:
         self._mirrored: list[int] = []
         self._waiting: deque[Any] = deque()  # of the next epoch
         self._next_epoch = 0
+        self._lost_before_epoch = 0
         self._counts_from: int | None = None
         self._told: set[tuple[str, int, int]] = set()
         self.armed = False
@@ -111,7 +112,8 @@ class Dispatching:
             return
         read_id = id_reader(probe, id_field_of(probe, (self._plan.id_field,), channel=self._plan.source))
         size_bytes = _payload_bytes(probe)
-        self._last = read_id(probe)
+        # As ids stand in keys: a negative one comes before the 0 that begins an epoch.
+        self._last = read_id(probe) & ID_MASK
         with self._lock:
             for post in self._posts.values():
                 post.open(probe)
@@ -154,7 +156,7 @@ class Dispatching:
             except empty:
                 pass
             else:
-                self._frame(read_id(pv), pv, size_bytes)
+                self._frame(read_id(pv) & ID_MASK, pv, size_bytes)
             now = time.monotonic()
             if now > tick_at:
                 tick_at = now + TICK_S
@@ -172,7 +174,7 @@ class Dispatching:
             if len(self._waiting) * size_bytes < self._plan.replay_bytes:
                 self._waiting.append((frame_id, pv))
             else:
-                logger.warning("frame %d of epoch %d is lost: the buffer is full", frame_id, self._next_epoch)
+                self._lost_before_epoch += 1
                 self._mirrored.append(frame_key(Epoch(self._next_epoch), FrameId(frame_id)))
             return
         self._dispatch(frame_id, pv, size_bytes)
@@ -188,12 +190,28 @@ class Dispatching:
         with self._lock:
             for post in self._posts.values():
                 post.tick(now)
-            old_is_over = not any(post.dispatcher.held for post in self._posts.values())
-        if self._waiting and old_is_over and self._member.epoch >= self._next_epoch:
+                if post.unfit:
+                    raise DataError(
+                        f"the structure of {self._plan.source} has changed: {post.unfit}",
+                        hint="start the run again: ranks and records are made for the structure that came first",
+                    )
+        if self._waiting and self._member.epoch >= self._next_epoch and self._old_is_over():
             self._begin_epoch(size_bytes)
+
+    def _old_is_over(self) -> bool:
+        """Whether every frame of the present epoch is final; once frames of the next one wait, that stays so."""
+        with self._lock:
+            return not any(post.dispatcher.held for post in self._posts.values())
 
     def _begin_epoch(self, size_bytes: int) -> None:
         self._keys.epoch = Epoch(self._next_epoch)
+        if self._lost_before_epoch:
+            logger.warning(
+                "%d frames are lost: the buffer filled up before epoch %d",
+                self._lost_before_epoch,
+                self._next_epoch,
+            )
+            self._lost_before_epoch = 0
         before = -1
         while self._waiting:
             frame_id, pv = self._waiting[0]
@@ -227,6 +245,9 @@ class Dispatching:
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""
         if orders.arm and not self.armed and self._last is not None:
+            if self._witness is not None:
+                self._witness.take()  # what was before belongs to nobody
+                self._witness.count_epochs()
             self._counts_from = frame_key(Epoch(0), FrameId(self._last + 1))
             self.armed = True
         self._member.epoch = max(self._member.epoch, orders.epoch)
@@ -256,6 +277,7 @@ class Dispatching:
 
     def collect(self) -> Report:
         """What passed since the last heartbeat; runs on the heartbeat thread."""
+        ends_epoch = bool(self._waiting)
         seen = self._witness.take() if self._witness and self.armed else []
         from_ = self._counts_from
         seen = [key for key in seen if from_ is not None and key >= from_]
@@ -275,7 +297,9 @@ class Dispatching:
             failed_frames=failed,
             counters=Counters(received=len(mirrored), queued=len(self._queue)),
             counts_from=from_,
-            next_epoch=self._next_epoch if self._waiting else self._keys.epoch,
+            # Not before: whoever numbers a late frame of the old epoch in the new one makes another frame of it.
+            next_epoch=self._next_epoch if ends_epoch and self._old_is_over() else self._keys.epoch,
+            ends_epoch=ends_epoch,
             last_key=mirrored[-1] if mirrored else None,
             facts=facts,
         )

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 import beamcast
-from beamcast.core.errors import BeamcastError, UsageError, WorldError
+from beamcast.core.errors import BeamcastError, DataError, UsageError, WorldError
 from beamcast.members.join import SECRET_FILE, Join
 from beamcast.pva.messages import (
     Counters,
@@ -65,6 +65,7 @@ class Report:
     follows: dict[int, int] = field(default_factory=dict)
     counts_from: int | None = None
     next_epoch: int = 0
+    ends_epoch: bool = False
 
 
 class Member:
@@ -186,8 +187,17 @@ class Member:
             self._wake.wait(period)
             self._wake.clear()
 
+    def _report(self) -> Report:
+        """What there is to report; a member whose data are wrong says so, and nothing more after that."""
+        try:
+            return self._collect()
+        except DataError as error:
+            self.fail(error)
+            self._collect = Report
+            return Report()
+
     def _exchange(self) -> Orders:
-        report = self._collect()
+        report = self._report()
         self._sequence += 1
         message, detail, kind = self._problem
         heartbeat = Heartbeat(
@@ -206,6 +216,7 @@ class Member:
             follows=report.follows,
             counts_from=report.counts_from,
             next_epoch=report.next_epoch,
+            ends_epoch=report.ends_epoch,
             epoch=self.epoch,
             rpc_channel=self.rpc_channel,
             rpc_port=self.rpc_port,

@@ -4,10 +4,11 @@ which ids passed."""
 import time
 
 from beamcast.core.errors import WorldError
-from beamcast.core.ids import Epoch, FixedEpoch
 from beamcast.core.keyset import encode_keys
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
+from beamcast.pools.inputs import id_field_of, look_at
+from beamcast.pva.ca_mirror import CaMirror
 from beamcast.pva.messages import Counters, Delta, MemberId, Orders
 from beamcast.pva.mirror import Mirror
 from beamcast.pva.witness import Witness
@@ -19,12 +20,11 @@ class MirrorMember:
     def __init__(
         self,
         member: Member,
-        mirror: Mirror,
+        mirror: Mirror | CaMirror,
         *,
         channel: str,
         source: str,
         id_fields: tuple[str, ...],
-        fixed_epoch: bool = False,
     ) -> None:
         self._member = member
         self._mirror = mirror
@@ -34,8 +34,6 @@ class MirrorMember:
         self._is_results = member.identity.kind == "results"
         self._at_source: Witness | None = None
         self._at_mirror: Witness | None = None
-        # Results of at-least-once delivery may come out of order: an id that goes back begins no epoch there.
-        self._fixed = FixedEpoch() if fixed_epoch else None
         self._armed = False
         self._counts_from: int | None = None
         self.go = False
@@ -48,7 +46,7 @@ class MirrorMember:
                 return
             time.sleep(0.01)
         self._mirror.serve(self._channel, source=self._source, queue=queue, provider=provider)
-        if not self._is_results:
+        if not self._is_results and provider == "pva":
             self._at_source = Witness(self._source, id_fields=self._id_fields, provider=provider)
         deadline = time.monotonic() + appear_timeout_s
         while not self._mirror.serving(self._channel):
@@ -61,6 +59,11 @@ class MirrorMember:
                     "reaches it, give `address` under [source]",
                 )
             time.sleep(0.01)
+        if provider == "pva" and not self._is_results:
+            # A monitor of a field that is not there would wait for ever; a look at the whole says what is.
+            seen = look_at(self._source, timeout_s=appear_timeout_s, should_stop=lambda: self.stop)
+            if seen is not None:
+                id_field_of(seen, self._id_fields, channel=self._source)
         self._member.serves = (self._channel,)
         self._member.now("serving")
         while not self.stop and not self._member.abandoned:
@@ -70,11 +73,13 @@ class MirrorMember:
         """Take orders; runs on the heartbeat thread."""
         # Our own channel is found through the run's name server, which learns of it from our heartbeat.
         if self._member.announced and self._at_mirror is None:
-            self._at_mirror = Witness(self._channel, id_fields=self._id_fields, keys=self._fixed)
+            self._at_mirror = Witness(self._channel, id_fields=self._id_fields)
         self.go = self.go or orders.probe is not None
-        self._armed = self._armed or orders.arm
-        if self._fixed is not None and orders.epoch > self._fixed.epoch:
-            self._fixed.epoch = Epoch(orders.epoch)
+        if orders.arm and not self._armed:
+            self._armed = True
+            for witness in (self._at_source, self._at_mirror):
+                if witness is not None:
+                    witness.count_epochs()
         self._member.epoch = max(self._member.epoch, orders.epoch)
         if orders.stop:
             self.stop = True
@@ -89,7 +94,9 @@ class MirrorMember:
         if self._is_results:
             delta = Delta(delivered=packed)
         else:
-            delta = Delta(seen=encode_keys(seen) if seen else b"", mirrored=packed)
+            # Updates of a Channel Access source have no ids but those that the mirror gives them.
+            at_source = packed if isinstance(self._mirror, CaMirror) else encode_keys(seen) if seen else b""
+            delta = Delta(seen=at_source, mirrored=packed)
         counted = self._mirror.counters(self._channel) if self._member.serves else {}
         counters = Counters(received=counted.get("nReceived", 0), server_overruns=counted.get("nOverruns", 0))
         last = self._at_mirror.last_key if self._at_mirror else None
@@ -110,7 +117,6 @@ def main() -> None:
     parser.add_argument("--queue", type=int, required=True)
     parser.add_argument("--appear-timeout", type=float, required=True)
     parser.add_argument("--search", action="store_true", help="find the source as the beamline's clients do")
-    parser.add_argument("--fixed-epoch", action="store_true", help="ids may go back without a new epoch")
     arguments = parser.parse_args()
     results = arguments.kind == "results"
     ground = prepare(
@@ -121,7 +127,7 @@ def main() -> None:
     identity = MemberId(kind=arguments.kind, generation=arguments.generation)
 
     def body(member: Member) -> int:
-        with Mirror() as mirror:
+        with CaMirror() if arguments.provider == "ca" else Mirror() as mirror:
             ground.check_port()
             member.register(ground.whereabouts())
             one = MirrorMember(
@@ -130,7 +136,6 @@ def main() -> None:
                 channel=arguments.channel,
                 source=arguments.source,
                 id_fields=tuple(arguments.id_field),
-                fixed_epoch=arguments.fixed_epoch,
             )
             with member.live(collect=one.collect, obey=one.obey):
                 one.run(

@@ -51,7 +51,10 @@ class Post:
         self.channels = tuple(channels)
         self.dispatcher = Dispatcher(limits, rules)
         self.failed: list[FailedFrame] = []
-        self.lost: list[int] = []
+        self._lost = 0
+        self._why_lost = ""
+        # Why a frame could not be sent: it has another structure than the first. The run can't go on.
+        self.unfit = ""
         self._server = server
         self._window_frames = window_frames
         self._window_bytes = limits.max_bytes
@@ -131,13 +134,22 @@ class Post:
             if now - heard > SILENCE_S:
                 self._act(self.dispatcher.rank_silent(rank, self._generation[rank]))
         self._act(self.dispatcher.tick(now))
+        if self._lost:
+            # The ledger names them; a line for each would cost more than the frames that are not lost.
+            logger.warning("pool %s: %d frames are lost; %s", self.pool, self._lost, self._why_lost)
+            self._lost = 0
 
     def _act(self, actions: list[Action]) -> None:
-        update, channels, payloads = self._server.updateUnchecked, self.channels, self._payloads
+        # Checked against the record's structure: it costs nothing that can be measured, and the unchecked call crashes
+        # the process when a source comes back with another structure.
+        update, channels, payloads = self._server.update, self.channels, self._payloads
         for action in actions:
             kind = type(action)
             if kind is Send:
-                update(channels[action.rank], payloads[action.key])  # type: ignore[union-attr]
+                try:
+                    update(channels[action.rank], payloads[action.key])  # type: ignore[union-attr]
+                except ValueError as error:
+                    self.unfit = self.unfit or str(error)
             elif kind is Release:
                 payloads.pop(action.key, None)  # type: ignore[union-attr]
             else:
@@ -150,8 +162,8 @@ class Post:
                 self.failed.append(FailedFrame(key=key, traceback=text))
                 self._keep(key)
             case DropNewest(key, reason):
-                logger.warning("frame %d is lost: %s", key, reason)
-                self.lost.append(key)
+                self._lost += 1
+                self._why_lost = f"the last one is {key}: {reason}"
                 self._payloads.pop(key, None)
                 self._store.forget(key)
             case Spill(key):

@@ -21,11 +21,13 @@ from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.consumer import ConsumerLoop
 from beamcast.pools.frame import Frame, GatheredFrame
 from beamcast.pools.inputs import Inputs, id_field_of, look_at
+from beamcast.pools.memory import keep_freed_memory
+from beamcast.pools.metadata import PATIENCE_S, JoinedWork, MetadataFeed, frame_with_metadata
 from beamcast.pools.processor import Context, Station, load_processor, open_output
 from beamcast.pools.rank_pvs import RankPvs
 from beamcast.pools.steering import Steering
 from beamcast.pools.tally import Tally, take_keys
-from beamcast.pools.work import make_work
+from beamcast.pools.work import MakeFrame, Work, make_work
 from beamcast.pva.messages import Counters, Input, MemberId, Orders, RankDuty, Whereabouts
 from beamcast.pva.rpc import RpcCaller
 
@@ -58,6 +60,7 @@ class Rank:
             id_fields=self._id_fields,
             epoch=duty.epoch,
             fixed_epoch=bool(duty.dispatch_channel),
+            counting=False,
         )
         self._acks = self._make_acks() if duty.dispatch_channel else None
         station = Station(
@@ -70,12 +73,15 @@ class Rank:
         self._processor = load_processor(pool.processor, pool.params, base=Path(duty.base), station=station)
         self._output = open_output(self._processor, station)
         self._gatherer = self._make_gatherer()
-        self._work = make_work(
+        self._work: Work = make_work(
             self._processor,
             self._output,
             self._tally,
-            make_frame=Frame if self._gatherer is None else GatheredFrame,
+            make_frame=self._frame_kind(),
         )
+        self._feed = self._make_feed() if duty.metadata else None
+        if self._feed is not None:
+            self._work = JoinedWork(self._work, duty.metadata, self._feed)
         self._loop = self._make_loop()
         self._pvs = RankPvs(server, duty, self.steering, self._processor, self._reset)
         self._began = time.monotonic()
@@ -89,7 +95,27 @@ class Rank:
         )
         self._window = window
         return CollectorLoop(
-            self._inputs, self._work, self.steering, window=window, gatherer=self._gatherer
+            self._inputs,
+            self._work,
+            self.steering,
+            window=window,
+            gatherer=self._gatherer,
+            repeats=self._duty.repeats,
+        )
+
+    def _frame_kind(self) -> MakeFrame:
+        if self._duty.metadata:
+            return frame_with_metadata
+        return Frame if self._gatherer is None else GatheredFrame
+
+    def _make_feed(self) -> MetadataFeed:
+        """For a rank whose frames are joined with metadata."""
+        duty = self._duty
+        return MetadataFeed(
+            duty.metadata_channel,
+            capacity=duty.metadata_rows,
+            patience_s=PATIENCE_S + max(float(each.wait) for each in duty.metadata),
+            should_stop=lambda: self.steering.stop,
         )
 
     def _make_gatherer(self) -> PartGatherer[Any] | None:
@@ -157,6 +183,9 @@ class Rank:
             time.sleep(0.005)
         if self.steering.released and isinstance(self._loop, CollectorLoop):
             self._loop.released_before(decode_keys(self.steering.released))
+        # Metadata first: the row of every frame that is sent to this rank comes too.
+        if self._feed is not None and not self._feed.connect(timeout_s=self._appear_timeout_s):
+            return False
         self._inputs.follow(self.steering.inputs)
         self.steering.inputs = None
         if not self._inputs.wait_for_probes(
@@ -178,6 +207,8 @@ class Rank:
 
     def obey(self, orders: Orders) -> None:
         """Take the controller's orders; runs on the heartbeat thread."""
+        if orders.arm:
+            self._inputs.count_epochs()
         self._inputs.begin_epoch(orders.epoch)
         self._member.epoch = max(self._member.epoch, orders.epoch)
         if orders.probe is not None:
@@ -211,11 +242,19 @@ class Rank:
             failed_frames=failed_frames,
             follows=self._inputs.follows(),
             last_key=self._tally.current,
-            facts={"stuck_s": round(stuck_s, 3), **self._incomplete()},
+            facts={"stuck_s": round(stuck_s, 3), **self._incomplete(), **self._metadata_facts()},
         )
 
     def _incomplete(self) -> dict[str, float]:
         return {} if self._gatherer is None else {"incomplete": float(self._gatherer.incomplete)}
+
+    def _metadata_facts(self) -> dict[str, float]:
+        if self._feed is None or not isinstance(self._work, JoinedWork):
+            return {}
+        return {
+            "metadata_unmatched": float(self._work.unmatched),
+            "metadata_waited_s": round(self._feed.waited_s, 3),
+        }
 
     def _gathered(self) -> dict[int, bytes]:
         taken = {producer: take_keys(keys) for producer, keys in self._inputs.gathered.items()}
@@ -291,6 +330,7 @@ def main() -> None:
         parser.add_argument(f"--{number}", type=int, required=True)
     parser.add_argument("--placed-by", choices=("arguments", "mpi"), default="arguments")
     arguments = parser.parse_args()
+    keep_freed_memory()
     ground = prepare(arguments, lambda join: join.node_interfaces)
     identity = MemberId(
         kind="rank", pool=arguments.pool, rank=arguments.rank, generation=arguments.generation

@@ -38,6 +38,7 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     local_rank: int
     local_size: int
     max_restarts: int
+    first_generation: int = 0
 
 
 class Sat(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +50,10 @@ class Sat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_seats(run_dir: Path, seats: tuple[Seat, ...]) -> None:
-    """Write one small file for each node: with thousands of ranks nobody has to read all seats."""
+    """Write one small file for each node: with thousands of ranks nobody has to read all seats. The run's later
+    allocations have a folder each, in place of `run_dir`; so it is for all functions here."""
     folder = run_dir / SEATS
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     for node in {seat.node for seat in seats}:
         here = [seat for seat in seats if seat.node == node]
         (folder / f"node-{node}.json").write_bytes(msgspec.json.encode(here))
@@ -94,14 +96,14 @@ def node_number(environment: Mapping[str, str], *, nodes: int) -> int:
     )
 
 
-def sit(run_dir: str, hand: int, nodes: int) -> Sat | None:
+def sit(run_dir: str, seat_dir: str, hand: int, nodes: int) -> Sat | None:
     """Find the seat and keep its rank until the rank has done its work. Runs in a Parsl worker, on its main thread.
 
     Without a seat it waits until it is ended with its worker. WorldError as `node_number`.
     """
     # Parsl ends only the worker's own parent: a worker that is busy with us would go on without it.
     die_with_parent(os.getppid())
-    folder = Path(run_dir)
+    folder = Path(seat_dir)
     node, worker = node_number(os.environ, nodes=nodes), int(os.environ["PARSL_WORKER_RANK"])
     seat = next((seat for seat in read_seats(folder, node) if seat.worker == worker), None)
     if seat is None:
@@ -118,6 +120,7 @@ def _errand(run_dir: str, seat: Seat) -> Errand:
         rank=seat.rank,
         size=seat.size,
         max_restarts=seat.max_restarts,
+        first_generation=seat.first_generation,
         node_index=seat.node_index,
         nodes=seat.nodes,
         local_rank=seat.local_rank,

@@ -17,7 +17,13 @@ from beamcast.core.errors import BeamcastError, Terminated
 from beamcast.members.join import Join, read_join
 from beamcast.members.member import EXIT_FAILED, EXIT_UNWELCOME, Member
 from beamcast.members.parent import die_with_parent
-from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
+from beamcast.pva.environment import (
+    apply_environment,
+    check_bound,
+    free_port,
+    server_environment,
+    user_settings,
+)
 from beamcast.pva.interfaces import resolve_address
 from beamcast.pva.messages import MemberId, Whereabouts
 
@@ -79,10 +85,10 @@ def prepare(
 
 def _client_settings(ours: dict[str, str]) -> dict[str, str]:
     """The user's own pvAccess client settings, with our name server added to theirs."""
-    theirs = {name: value for name, value in os.environ.items() if name.startswith("EPICS_PVA_")}
-    servers = f"{ours['EPICS_PVA_NAME_SERVERS']} {theirs.get('EPICS_PVA_NAME_SERVERS', '')}".strip()
+    theirs = user_settings()
+    servers = f"{ours['EPICS_PVA_NAME_SERVERS']} {theirs.get('EPICS_PVA_NAME_SERVERS', '')}".split()
     searching = {"EPICS_PVA_AUTO_ADDR_LIST": "YES", "EPICS_PVA_BROADCAST_PORT": "5076"}
-    return {**searching, **theirs, "EPICS_PVA_NAME_SERVERS": servers}
+    return {**searching, **theirs, "EPICS_PVA_NAME_SERVERS": " ".join(dict.fromkeys(servers))}
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

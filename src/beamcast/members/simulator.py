@@ -15,6 +15,7 @@ from beamcast.core.keyset import encode_keys
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pva.messages import Counters, Delta, MemberId, Orders
+from beamcast.sim.metadata import SimulatedMetadata
 from beamcast.sim.payload import PayloadMaker
 from beamcast.sim.simulator import SimReport, Simulator
 from beamcast.sim.source import FrameSource, RandomSource, open_source
@@ -32,11 +33,15 @@ def frame_source(simulation: Simulation, *, base: Path) -> FrameSource:
 class SimulatorMember:
     """Waits for the order to start, sends its frames, stays until the order to stop."""
 
-    def __init__(self, member: Member, simulator: Simulator, *, first_id: int) -> None:
+    def __init__(
+        self, member: Member, simulator: Simulator, *, first_id: int, metadata: tuple[str, ...] = ()
+    ) -> None:
+        """`metadata`: the channels that the simulator serves besides its own."""
         self._member = member
         self._simulator = simulator
         self._reported = first_id
         self._first_id = first_id
+        self._metadata = metadata
         self._report: SimReport | None = None
         self.start = False
         self.stop = False
@@ -45,7 +50,7 @@ class SimulatorMember:
     def run(self) -> None:
         """Until told to stop."""
         self._simulator.serve_initial()
-        self._member.serves = (self._simulator.channel,)
+        self._member.serves = (self._simulator.channel, *self._metadata)
         self._member.now("ready")
         while not (self.start or self._over()):
             time.sleep(0.005)
@@ -99,6 +104,7 @@ def main() -> None:
     parser = member_parser(__doc__ or "")
     parser.add_argument("--channel", required=True)
     parser.add_argument("--simulation", required=True, help="the [source.simulate] table as JSON")
+    parser.add_argument("--metadata", action="append", default=[], help="a metadata channel to serve")
     parser.add_argument("--base", type=Path, required=True)
     arguments = parser.parse_args()
     simulation = msgspec.json.decode(arguments.simulation, type=Simulation, dec_hook=dec_hook)
@@ -119,8 +125,11 @@ def main() -> None:
                 rate_hz=float(simulation.rate),
                 frames=simulation.frames,
                 first_id=simulation.first_id,
+                metadata=SimulatedMetadata(arguments.metadata, server) if arguments.metadata else None,
             )
-            one = SimulatorMember(member, simulator, first_id=simulation.first_id)
+            one = SimulatorMember(
+                member, simulator, first_id=simulation.first_id, metadata=tuple(arguments.metadata)
+            )
             member.live(collect=one.collect, obey=one.obey)
             one.run()
         return EXIT_FAILED if member.abandoned else EXIT_DONE

@@ -96,6 +96,17 @@ class SourceReport(Part, frozen=True, kw_only=True):
     jitter_max_s: float | None = None
 
 
+class MetadataReport(Part, frozen=True, kw_only=True):
+    """One metadata channel. `matched`, `unmatched`: frames; `unusable`: updates without the time or id they need."""
+
+    name: str
+    channel: str
+    updates: int = 0
+    matched: int = 0
+    unmatched: int = 0
+    unusable: int = 0
+
+
 class Report(Part, frozen=True, kw_only=True):
     """The whole report."""
 
@@ -115,6 +126,7 @@ class Report(Part, frozen=True, kw_only=True):
     timing_s: Timing
     throughput: Throughput
     versions: dict[str, str]
+    metadata: tuple[MetadataReport, ...] = ()
 
 
 def encode_report(report: Report) -> bytes:

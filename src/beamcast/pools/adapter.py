@@ -120,6 +120,10 @@ class PvapyProcessor:
     def _not_open(pv: Any) -> None:
         raise UsageError("nothing can be published before the first frame")
 
+    def take_metadata_queues(self, queues: Mapping[str, Any]) -> None:
+        """Say where the metadata of the frames comes; by channel, as in PvaPy."""
+        self._user.metadataQueueMap = dict(queues)
+
     def attach(self, send: Callable[[Any], None]) -> None:
         """Say where published objects go."""
         self._publisher = Publisher(self._station.output_channel, send)

@@ -36,13 +36,16 @@ class CollectorLoop:
         *,
         window: ReorderWindow[Any],
         gatherer: PartGatherer[Any] | None = None,
+        repeats: bool = False,
     ) -> None:
-        """With `gatherer` the inputs bring parts of frames, and `work` is given tuples of them."""
+        """With `gatherer` the inputs bring parts of frames, and `work` is given tuples of them. With `repeats` a frame
+        that comes once more is published once more: whoever reads this knows what it has."""
         self._inputs = inputs
         self._work = work
         self._steering = steering
         self._window = window
         self._gatherer = gatherer
+        self._repeats = repeats
         self._producers: set[int] = set()
         self.last_frame_at = time.monotonic()
 
@@ -123,7 +126,14 @@ class CollectorLoop:
             self._part(self._gatherer, channel, key, pv, now)
             return
         if not push(channel.spec.producer, key, pv, now) and self._window.was_released(key):
-            # Made again although its result is final: whoever asked for it has to hear so once more.
+            self._once_more(key, pv)
+
+    def _once_more(self, key: FrameKey, pv: Any) -> None:
+        """A frame was made again although its result was handed out: whoever asked for it did not get it, or has to
+        hear once more that it is final."""
+        if self._repeats:
+            self._publish([(key, pv)])
+        else:
             self._work.tally.again.append(key)
 
     def _part(

@@ -148,10 +148,17 @@ class Inputs:
     """All monitors of a rank; changed between frames by the frame loop's thread."""
 
     def __init__(
-        self, *, queue_length: int, id_fields: tuple[str, ...], epoch: int, fixed_epoch: bool = False
+        self,
+        *,
+        queue_length: int,
+        id_fields: tuple[str, ...],
+        epoch: int,
+        fixed_epoch: bool = False,
+        counting: bool = True,
     ) -> None:
         """`epoch` is the one in which the inputs begin. With `fixed_epoch` only `begin_epoch` changes it, without an
-        id that goes back does."""
+        id that goes back does; if not `counting`, only after `count_epochs`."""
+        self._counting = counting
         self._fixed = FixedEpoch(Epoch(epoch)) if fixed_epoch else None
         self._queue_length = queue_length
         self._id_fields = id_fields
@@ -175,9 +182,16 @@ class Inputs:
             spec,
             queue_length=self._queue_length,
             id_fields=self._id_fields,
-            keys=self._fixed or EpochTracker(Epoch(self._epoch)),
+            keys=self._fixed or EpochTracker(Epoch(self._epoch), counting=self._counting),
             gathered=self.gathered[spec.producer],
         )
+
+    def count_epochs(self) -> None:
+        """From now on an id that goes back begins an epoch. From any thread."""
+        self._counting = True
+        for channel in self.channels:
+            if isinstance(channel.tracker, EpochTracker):
+                channel.tracker.counting = True
 
     def begin_epoch(self, epoch: int) -> None:
         """Number frames in a later epoch from now on; an earlier one is ignored."""

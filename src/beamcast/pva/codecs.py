@@ -136,7 +136,7 @@ def _all(size_bytes: int, decoded: Any) -> Bytes:
 def _blosc(payload: Bytes, size_bytes: int, itemsize: int) -> Bytes:
     from imagecodecs import blosc_decode
 
-    head = _BLOSC_HEAD.unpack_from(payload)
+    head = _BLOSC_HEAD.unpack_from(payload.data)
     if head[4] != size_bytes or head[6] > payload.nbytes:
         raise ValueError(f"its head says {head[4]} bytes in {head[6]}, it has {payload.nbytes}")
     return _all(size_bytes, blosc_decode(payload, numthreads=1, out=np.empty(size_bytes, np.uint8)))
@@ -156,7 +156,7 @@ def _has_hdf5_head(payload: Bytes) -> bool:
 
 def _hdf5_head(payload: Bytes, size_bytes: int) -> int:
     """The block size in bytes."""
-    total, block_bytes = _HDF5_HEAD.unpack_from(payload)
+    total, block_bytes = _HDF5_HEAD.unpack_from(payload.data)
     if total != size_bytes:
         raise ValueError(f"its head says {total} bytes")
     return int(block_bytes)
@@ -174,7 +174,9 @@ def _bslz4(payload: Bytes, size_bytes: int, itemsize: int) -> Bytes:
     from imagecodecs import bitshuffle_decode
 
     at, block = 0, default_block(itemsize)
-    if _has_hdf5_head(payload):
+    # Fewer than 8 elements are not compressed at all, and may be 0.
+    bare = size_bytes < 8 * itemsize and payload.nbytes == size_bytes
+    if _has_hdf5_head(payload) and not bare:
         block, at = _hdf5_head(payload, size_bytes) // itemsize or block, _HDF5_HEAD.size
     if block <= 0 or block % 8:
         raise ValueError(f"its head says blocks of {block} elements, not a multiple of 8")
@@ -184,7 +186,8 @@ def _bslz4(payload: Bytes, size_bytes: int, itemsize: int) -> Bytes:
         raise ValueError("it ends too early")
     if left_bytes:
         flat[-left_bytes:] = payload[at : at + left_bytes]
-    return _all(size_bytes, bitshuffle_decode(flat, itemsize=itemsize, blocksize=block))
+    # imagecodecs ignores `itemsize` where it is given an array.
+    return _all(size_bytes, bitshuffle_decode(flat.view(f"u{itemsize}"), blocksize=block))
 
 
 def default_block(itemsize: int) -> int:
@@ -224,13 +227,13 @@ def _blocks(payload: Bytes, at: int, sizes: list[int], size_bytes: int) -> tuple
 
 def _zlib(payload: Bytes, size_bytes: int, itemsize: int) -> Bytes:
     inflating = zlib.decompressobj()
-    return _all(size_bytes, inflating.decompress(payload, size_bytes + 1))
+    return _all(size_bytes, inflating.decompress(payload.data, size_bytes + 1))
 
 
 def _jpeg(payload: Bytes, size_bytes: int, itemsize: int) -> Bytes:
     from PIL import Image as Pillow
 
-    with Pillow.open(io.BytesIO(payload), formats=["JPEG"]) as picture:
+    with Pillow.open(io.BytesIO(payload.data), formats=["JPEG"]) as picture:
         # Known from its head: refused before a pixel is decoded.
         held = picture.width * picture.height * len(picture.getbands())
         if held != size_bytes:

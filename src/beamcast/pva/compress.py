@@ -44,7 +44,7 @@ def make_encoder(codec: Codec, *, level: int | None, compressor: Compressor, shu
         if codec == "blosc":
             return _blosc(_DEFAULT_LEVEL if level is None else level, compressor, shuffle)
         if codec == "zlib":
-            return lambda image: zlib.compress(_bytes(image), _DEFAULT_LEVEL if level is None else level)
+            return lambda image: zlib.compress(_bytes(image).data, _DEFAULT_LEVEL if level is None else level)
         if codec == "jpeg":
             return _jpeg(_DEFAULT_QUALITY if level is None else level)
         return _lz4() if codec == "lz4" else _bslz4()
@@ -89,15 +89,10 @@ def _blosc(level: int, compressor: Compressor, shuffle: Shuffle) -> Encoder:
 
     number = _SHUFFLES.index(shuffle)
 
-    # One thread: the ranks of a node share its cores already.
     def encoder(image: Image) -> bytes:
+        # imagecodecs takes the element size from the array. One thread: the ranks of a node share its cores already.
         encoded: bytes = blosc_encode(
-            _bytes(image),
-            level,
-            compressor=compressor,
-            shuffle=number,
-            typesize=image.itemsize,
-            numthreads=1,
+            image.reshape(-1), level, compressor=compressor, shuffle=number, numthreads=1
         )
         return encoded
 
@@ -107,7 +102,7 @@ def _blosc(level: int, compressor: Compressor, shuffle: Shuffle) -> Encoder:
 def _lz4() -> Encoder:
     from imagecodecs import lz4_encode
 
-    return lambda image: lz4_encode(_bytes(image))  # type: ignore[no-any-return]
+    return lambda image: lz4_encode(_bytes(image))
 
 
 def _bslz4() -> Encoder:
@@ -116,7 +111,9 @@ def _bslz4() -> Encoder:
     def encoder(image: Image) -> bytes:
         itemsize = image.itemsize
         block = default_block(itemsize)
-        shuffled = memoryview(bitshuffle_encode(_bytes(image), itemsize=itemsize, blocksize=block)).cast("B")
+        # imagecodecs ignores `itemsize` where it is given an array.
+        elements = image.reshape(-1).view(f"u{itemsize}")
+        shuffled = memoryview(bitshuffle_encode(elements, blocksize=block)).cast("B")
         sizes, left_bytes = bitshuffle_blocks(image.nbytes, itemsize, block)
         parts, at = [], 0
         for size in sizes:

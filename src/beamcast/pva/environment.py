@@ -17,6 +17,7 @@ Choices, tried on pvapy 5.6:
 * ``EPICS_PVAS_INTF_ADDR_LIST`` takes one address only; ``0.0.0.0`` serves all networks.
 """
 
+import json
 import os
 import socket
 from collections.abc import Collection, Mapping, Sequence
@@ -26,6 +27,8 @@ import psutil
 from beamcast.core.errors import WorldError
 
 _PREFIXES = ("EPICS_PVA_", "EPICS_PVAS_")
+# The user's own settings, as JSON, for the members that look for channels as the user's other clients do.
+_USERS = "BEAMCAST_USER_EPICS"
 
 # No search, no beacons, no shared UDP port: the same for clients and servers.
 _QUIET = {
@@ -62,9 +65,19 @@ def apply_environment(variables: Mapping[str, str]) -> None:
     To be called before the first server, channel or RPC client is made: pvaccess reads its environment then
     (tried on pvapy 5.6: importing it earlier does no harm) and keeps the client's part for good.
     """
+    os.environ.setdefault(_USERS, json.dumps(user_settings()))
     for name in [name for name in os.environ if name.startswith(_PREFIXES)]:
         del os.environ[name]
     os.environ.update(variables)
+
+
+def user_settings() -> dict[str, str]:
+    """The pvAccess client settings with which the first process of the run was started."""
+    kept = os.environ.get(_USERS)
+    if kept is not None:
+        settings: dict[str, str] = json.loads(kept)
+        return settings
+    return {name: value for name, value in os.environ.items() if name.startswith("EPICS_PVA_")}
 
 
 def free_port(first: int, last: int, address: str, *, prefer: int = 0) -> int:

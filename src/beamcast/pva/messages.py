@@ -10,11 +10,11 @@ from typing import Literal
 import msgspec
 
 from beamcast.config.units import dec_hook, enc_hook
-from beamcast.config.workflow import Pool, Source
+from beamcast.config.workflow import Metadata, Pool, Source
 
 PROTOCOL_VERSION = 1
 
-MemberKind = Literal["mirror", "simulator", "results", "rank"]
+MemberKind = Literal["mirror", "simulator", "metadata", "results", "rank"]
 MemberState = Literal["registered", "serving", "ready", "running", "drained", "finished", "failed"]
 
 
@@ -83,7 +83,10 @@ class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
     """What a rank has to do. `slot` is its turn among the sets of its pool.
 
     `input_channel` is for people and processors; with several producers it has a `*` for the producer's rank.
+    `retires`: tell the dispatcher that outputs are final. `repeats`: publish a result again that is asked for again.
     `input_id_field`: the field that numbers the frames there; absent: `uniqueId`, or that of the source.
+    `metadata`: what is joined to its frames, in the order of the columns on `metadata_channel`; `metadata_rows`: how
+    many rows to keep.
     """
 
     rank: int
@@ -96,9 +99,13 @@ class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
     control_channel: str
     dispatch_channel: str = ""
     retires: bool = False
+    repeats: bool = False
     input_channel: str = ""
     input_id_field: str | None = None
     epoch: int = 0
+    metadata: tuple[Metadata, ...] = ()
+    metadata_channel: str = ""
+    metadata_rows: int = 0
 
 
 class Welcome(Message, frozen=True, kw_only=True, omit_defaults=True, tag="welcome"):
@@ -159,7 +166,8 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
 
     `follows`: the generation of each producer, by its rank, whose output this member receives. `counts_from`: the
     mirror's first frame of the run. `epoch`: the one that the member works in; `next_epoch`: the one that the
-    dispatcher wants to begin, since all frames of the one before are final. `rpc_channel`, `rpc_port`: a service.
+    dispatcher wants to begin, since all frames of the one before are final. `ends_epoch`: no more frames of this epoch
+    are coming, and those that are held back anywhere are waited for. `rpc_channel`, `rpc_port`: a service.
     """
 
     member: MemberId
@@ -177,6 +185,7 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     counts_from: int | None = None
     epoch: int = 0
     next_epoch: int = 0
+    ends_epoch: bool = False
     rpc_channel: str = ""
     rpc_port: int = 0
     facts: dict[str, float] = {}
@@ -246,6 +255,21 @@ class DispatchPlan(Message, frozen=True, kw_only=True, omit_defaults=True):
     pools: tuple[DispatchedPool, ...]
 
 
+class MetadataPlan(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """What the metadata member has to do: join `metadata` to the frames of channel `frames` and serve `channel`.
+
+    `epochs_from_arm`: epochs are counted from the order to arm, as the dispatcher does.
+    """
+
+    channel: str
+    frames: str
+    id_field: str
+    timestamp_field: str
+    appear_timeout_s: float
+    metadata: tuple[Metadata, ...]
+    epochs_from_arm: bool = False
+
+
 class Join(Message, frozen=True, kw_only=True, omit_defaults=True, tag="join"):
     """To the dispatcher: this rank's monitor receives, frames may come."""
 
@@ -309,6 +333,16 @@ def decode_answer(body: bytes) -> Answer:
 def encode_dispatch_plan(plan: DispatchPlan) -> str:
     """The plan as JSON, for the command line of the mirror."""
     return msgspec.json.encode(plan).decode()
+
+
+def encode_metadata_plan(plan: MetadataPlan) -> str:
+    """The plan as JSON, for the command line of the metadata member."""
+    return msgspec.json.encode(plan, enc_hook=enc_hook).decode()
+
+
+def decode_metadata_plan(text: bytes) -> MetadataPlan:
+    """The plan from JSON."""
+    return msgspec.json.decode(text, type=MetadataPlan, dec_hook=dec_hook)
 
 
 def decode_dispatch_plan(text: bytes) -> DispatchPlan:

@@ -24,13 +24,15 @@ class Witness:
         provider: str = "pva",
         keys: EpochTracker | FixedEpoch | None = None,
     ) -> None:
-        """`keys` makes frame keys of ids; by default an id lower than the last one begins a new epoch."""
+        """`keys` makes frame keys of ids; by default an id lower than the last one begins a new epoch, after
+        `count_epochs`."""
         import pvaccess
 
+        self._no_field: type[Exception] = pvaccess.FieldNotFound
         self._name = channel
         self._id_fields = id_fields
         self._id_field: str | None = None
-        self._keys = keys or EpochTracker(Epoch(0))
+        self._keys = keys or EpochTracker(Epoch(0), counting=False)
         self._queue = pvaccess.PvObjectQueue(QUEUE_LENGTH)
         self._channel = pvaccess.Channel(channel, pvaccess.CA if provider == "ca" else pvaccess.PVA)
         fields = id_fields[0] if len(id_fields) == 1 else ""
@@ -43,6 +45,11 @@ class Witness:
         """Whether any update has come: the channel exists and sends."""
         return self.last_key is not None
 
+    def count_epochs(self) -> None:
+        """The run begins: from now on an id that goes back begins an epoch. On the thread of `take`."""
+        if isinstance(self._keys, EpochTracker):
+            self._keys.counting = True
+
     def take(self) -> list[int]:
         """Keys of the updates since the last call; DataError when the channel has none of the id fields."""
         keys: list[int] = []
@@ -50,7 +57,12 @@ class Witness:
             pv = self._queue.get(0)
             if self._id_field is None:
                 self._id_field = self._find_field(pv)
-            keys.append(self._keys.observe(pv[self._id_field]))
+            try:
+                number = pv[self._id_field]
+            except self._no_field:  # the source came back with another structure
+                self._id_field = self._find_field(pv)
+                number = pv[self._id_field]
+            keys.append(self._keys.observe(number))
         if keys:
             self.last_key = keys[-1]
         return keys

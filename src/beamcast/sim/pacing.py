@@ -11,6 +11,7 @@ ticking faster; beyond that the schedule moves, so that there is never a burst l
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -46,7 +47,8 @@ class Pacer:
     ) -> None:
         if not rate_hz > 0:
             raise UsageError(f"a rate must be greater than 0 Hz, not {rate_hz}")
-        self._period_s = 1.0 / rate_hz
+        period_s = 1.0 / rate_hz
+        self._due_s: Callable[[int], float] = lambda tick: tick * period_s
         self._catch_up_s = catch_up_s
         self._clock = clock
         self._sleep = sleep
@@ -58,11 +60,24 @@ class Pacer:
         self.shifted_s = 0.0
         """Time given up because the pacer fell further behind than ``catch_up_s``."""
 
+    @classmethod
+    def along(
+        cls,
+        due_s: Callable[[int], float],
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Self:
+        """A pacer whose tick k is due ``due_s(k)`` seconds after the first `wait`; ``due_s`` never goes back."""
+        pacer = cls(1.0, clock=clock, sleep=sleep)
+        pacer._due_s = due_s
+        return pacer
+
     def wait(self, should_stop: Callable[[], bool]) -> bool:
         """Wait until the next tick is due; False if ``should_stop`` said so while waiting."""
         if self._start_s is None:
             self._start_s = self._clock()
-        due_s = self._start_s + self._ticks * self._period_s
+        due_s = self._start_s + self._due_s(self._ticks)
         while (left_s := due_s - self._clock()) > 0:
             if left_s > _SPIN_S:
                 if should_stop():

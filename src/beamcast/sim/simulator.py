@@ -18,6 +18,7 @@ from beamcast.pva.ndarray import (
     set_image,
     set_prepared,
 )
+from beamcast.sim.metadata import SimulatedMetadata
 from beamcast.sim.pacing import Jitter, Pacer
 from beamcast.sim.source import FrameSource
 
@@ -55,7 +56,9 @@ class Simulator:
         rate_hz: float | None,
         frames: int | None,
         first_id: int = 0,
+        metadata: SimulatedMetadata | None = None,
     ) -> None:
+        """``metadata`` is updated with each frame."""
         _check_id(first_id)
         self.channel = channel
         self.sent = 0
@@ -67,11 +70,14 @@ class Simulator:
         self._next_id = first_id
         self._restart_at: int | None = None
         self._prepared: Sequence[Any] | None = None
+        self._metadata = metadata
 
     def serve_initial(self) -> None:
         """Add the channel with a probe frame, ``first_id - 1``, by which clients can be seen to receive."""
         images = self._source.cycle()
         self._prepared = None if images is None else [prepare_value(image) for image in images]
+        if self._metadata is not None:
+            self._metadata.serve(self._next_id - 1, time.time_ns())
         self._server.addRecord(self.channel, self._probe())
 
     def restart_epoch(self, first_id: int = 0) -> None:
@@ -99,7 +105,10 @@ class Simulator:
             set_image(pv, self._source.frame(frame_id))
         else:
             set_prepared(pv, self._prepared[frame_id % len(self._prepared)])
-        set_header(pv, frame_id=frame_id, timestamp_ns=time.time_ns())
+        timestamp_ns = time.time_ns()
+        set_header(pv, frame_id=frame_id, timestamp_ns=timestamp_ns)
+        if self._metadata is not None:
+            self._metadata.publish(frame_id, timestamp_ns)
         self._server.updateUnchecked(self.channel, pv)
         self.last_id = frame_id
         self.sent += 1

@@ -48,7 +48,7 @@ def test_overrides_come_last(tmp_path: Path) -> None:
 def test_unknown_name() -> None:
     with pytest.raises(ConfigError) as caught:
         load_site("lokal")
-    assert str(caught.value).startswith("unknown site 'lokal'. Did you mean 'local'? (valid: local")
+    assert str(caught.value).startswith("unknown site 'lokal'. Did you mean 'local'? (valid: ")
     assert str(caught.value).endswith("A file of your own is named by its path, such as my-site.toml")
 
 

@@ -141,3 +141,10 @@ def test_a_hundred_million_ids_in_one_run_need_no_loop() -> None:
 def test_what_is_no_range_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_ranges(text)
+
+
+def test_ids_that_go_back_before_the_count_begins_stay_in_the_epoch() -> None:
+    tracker = EpochTracker(counting=False)
+    assert [tracker.observe(FrameId(number)) for number in (7, 8, 1, 2)] == [7, 8, 1, 2]
+    tracker.counting = True
+    assert [tracker.observe(FrameId(number)) for number in (2, 3, 1)] == [2, 3, frame_key(Epoch(1), FrameId(1))]

@@ -119,6 +119,14 @@ def test_a_quiet_producer_holds_back_no_longer_than_the_wait() -> None:
     assert keys(reorder.ready(11.1)) == [3]
 
 
+def test_producers_that_fall_quiet_together_are_waited_for_once() -> None:
+    reorder = window(3, max_wait_s=1.0)
+    for producer, key in ((0, 1), (1, 2), (2, 3), (2, 4), (2, 5)):
+        reorder.push(producer, key, "", 10.0)
+    assert keys(reorder.ready(10.0)) == [1]
+    assert keys(reorder.ready(11.0)) == [2, 3, 4, 5]
+
+
 def test_a_producer_takes_part_again_once_it_pushes() -> None:
     reorder = window(2, max_wait_s=1.0)
     reorder.push(0, 1, "", 0.0)

@@ -1,0 +1,415 @@
+"""Six metadata channels that are updated with every frame: the sustained rate of N processes, and the cost of one.
+
+Subjects: `pvapy-hpc-consumer`, one process for each of N, with a processor written to PvaPy's documentation (a queue
+for each channel, timestamps compared, attributes appended), made patient: it waits for an update that is on its way.
+And a run of beamcast with N ranks, the same source behind its mirror, values stamped as attributes. Both publish every
+frame; in both the processor compares each value with the frame's id, which the source put into it.
+
+Sustained is what comes through when the source offers more than anybody carries: frames of a burst per second, from the
+first one sent to the last one processed. It counts only if nobody lost more than 1 % and no value was wrong; a search
+for the highest rate without loss moves by a whole step with each hiccup of a shared machine. Subjects take turns.
+The cost is CPU time (all threads) of a process for each frame that it
+processed, at a fixed rate for each process, so that the source is N times as fast. All on one machine: everybody,
+source included, shares its cores.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+CHANNEL = "benchmd:image"
+METADATA = [f"benchmd:m{number}" for number in range(6)]
+STEP = 1_000_000  # ids of one burst begin at a multiple of it
+OFFERED_HZ, OFFERED_FRAMES = 4000, 3000
+COST_HZ = 50
+PORTS = (56200, 56899)
+
+
+class Recorder:
+    """Counts what became of the frames of each burst; a thread writes it down five times a second."""
+
+    def __init__(self) -> None:
+        self._path = Path(os.environ["BEAMCAST_BENCH_OUT"]) / f"{os.getpid()}.json"
+        self._steps: dict[int, list[float]] = {}
+        threading.Thread(target=self._write, daemon=True).start()
+
+    def record(self, frame_id: int, values: dict[str, float]) -> None:
+        """One frame and the values that were found for it, by the last character of the channel's name."""
+        wrong = any(value != frame_id * 100 + int(name[-1]) for name, value in values.items())
+        step = self._steps.setdefault(frame_id // STEP, [0, 0, 0, time.process_time(), 0.0, 0.0])
+        step[0] += 1
+        step[1] += len(values) == len(METADATA) and not wrong
+        step[2] += wrong
+        step[4], step[5] = time.process_time(), time.time()
+
+    def _write(self) -> None:
+        while True:
+            time.sleep(0.2)
+            text = json.dumps(self._steps)
+            part = self._path.with_suffix(".part")
+            part.write_text(text)
+            part.rename(self._path)
+
+
+class Associate:
+    """beamcast's side: the values are there."""
+
+    def __init__(self) -> None:
+        self._recorder = Recorder()
+
+    def process(self, frame: Any) -> Any:
+        """Pass the frame on with its attributes."""
+        self._recorder.record(frame.id, dict(frame.metadata))
+        return frame.pv
+
+
+class PvapyAssociate:
+    """PvaPy's side, as its documentation shows it; the hooks that it does not need are empty."""
+
+    def __init__(self, configDict: dict[str, Any]) -> None:  # noqa: N803 - PvaPy's name
+        self._recorder = Recorder()
+        self._current: dict[str, Any] = {}
+        self.logger: Any = None
+        self.processorId: Any = None
+        self.dataPublisher: Any = None
+        self.pvaServer: Any = None
+        self.inputChannel = self.outputChannel = self.objectIdField = None
+        self.metadataQueueMap: dict[str, Any] = {}
+
+    def process(self, pv: Any) -> Any:
+        """Look for the update of each channel that is as old as the frame; append it as an attribute."""
+        import pvaccess
+        from pvapy.utility.timeUtility import TimeUtility
+
+        frame_s = TimeUtility.getTimeStampAsFloat(pv["timeStamp"])
+        attributes = pv["attribute"]
+        values: dict[str, float] = {}
+        for channel, queue in self.metadataQueueMap.items():
+            while True:
+                if channel not in self._current:
+                    try:
+                        self._current[channel] = queue.get(0.1)
+                    except pvaccess.QueueEmpty:
+                        break
+                update = self._current[channel]
+                difference_s = TimeUtility.getTimeStampAsFloat(update["timeStamp"]) - frame_s
+                if abs(difference_s) <= 1e-5:
+                    values[channel] = update["value"]
+                    attributes.append(pvaccess.NtAttribute(channel, pvaccess.PvFloat(update["value"])))
+                    del self._current[channel]
+                    break
+                if difference_s > 0:
+                    break
+                del self._current[channel]
+        pv["attribute"] = attributes
+        if self.dataPublisher and self.outputChannel:
+            self.dataPublisher.updateOutputChannel(pv)
+        self._recorder.record(pv["uniqueId"], values)
+        return pv
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def configure(self, configDict: dict[str, Any]) -> None: ...  # noqa: N803
+    def resetStats(self) -> None: ...  # noqa: N802
+    def getStats(self) -> dict[str, Any]:  # noqa: N802
+        return {}
+
+    def getStatsPvaTypes(self) -> dict[str, Any]:  # noqa: N802
+        return {}
+
+    def getInputPvObjectType(self) -> Any:  # noqa: N802
+        return None
+
+    def getOutputPvObjectType(self, pv: Any) -> Any:  # noqa: N802
+        return pv
+
+
+def serve(port: int, size: int) -> None:
+    """The source process: for each line "step rate frames" one burst; answers "step began", in wall clock seconds."""
+    from beamcast.pva.environment import apply_environment, check_bound, server_environment
+
+    apply_environment(server_environment(address="127.0.0.1", port=port))
+    import numpy as np
+    import pvaccess
+
+    from beamcast.pva.ndarray import make_ndarray, set_header
+    from beamcast.sim.metadata import SimulatedMetadata
+    from beamcast.sim.pacing import Pacer
+
+    server = pvaccess.PvaServer()
+    pv = make_ndarray(np.zeros((size, size), dtype=np.uint8), frame_id=0, timestamp_s=time.time())
+    metadata = SimulatedMetadata(METADATA, server)
+    metadata.serve(0, time.time_ns())
+    server.addRecord(CHANNEL, pv.copy())
+    server.start()
+    check_bound([port])
+    print("ready", flush=True)
+    for line in sys.stdin:
+        step, rate_hz, frames = (int(word) for word in line.split())
+        pacer, began_s = Pacer(float(rate_hz)), time.time()
+        for index in range(1, frames + 1):
+            pacer.wait(lambda: False)
+            frame_id, now_ns = step * STEP + index, time.time_ns()
+            metadata.publish(frame_id, now_ns)
+            set_header(pv, frame_id=frame_id, timestamp_ns=now_ns)
+            server.updateUnchecked(CHANNEL, pv)
+        print(f"{step} {began_s}", flush=True)
+
+
+@contextmanager
+def source(size: int) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """The source process and its port."""
+    from beamcast.pva.environment import free_port
+
+    port = free_port(*PORTS, "127.0.0.1", prefer=os.getpid() % 500)
+    command = [sys.executable, str(Path(__file__).resolve()), "--serve", str(port), "--size", str(size)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            if process.stdout.readline() != "ready\n":
+                raise RuntimeError("the source did not start")
+            yield process, port
+        finally:
+            _end([process])
+
+
+@contextmanager
+def pvapy(count: int, port: int, folder: Path) -> Iterator[None]:
+    """N consumers of PvaPy with the data distributor."""
+    from beamcast.pva.environment import free_port, server_environment
+
+    processes = []
+    for number in range(count):
+        own = free_port(*PORTS, "127.0.0.1", prefer=(os.getpid() + 20 + 7 * number) % 500)
+        served = server_environment(address="127.0.0.1", port=own, name_servers=[f"127.0.0.1:{port}"])
+        command = [shutil.which("pvapy-hpc-consumer") or "pvapy-hpc-consumer", "-dc", "-id", str(number + 1)]
+        command += [
+            "-ic",
+            CHANNEL,
+            "-oc",
+            f"benchmd:out{number}",
+            "-of",
+            "uniqueId",
+            "-dg",
+            "bench",
+            "-du",
+            "1",
+        ]
+        command += ["-dt", "uniqueId", "-sqs", "1000", "-rqs", "1000", "-siu", "0", "-rs", "none"]
+        command += ["-pf", str(Path(__file__).resolve()), "-pc", "PvapyAssociate"]
+        command += ["-mc", ",".join(f"pva://{name}" for name in METADATA)]
+        environment = {**_inherited(), **served, "BEAMCAST_BENCH_OUT": str(folder)}
+        log = (folder / f"pvapy{number}.log").open("w")
+        processes.append(
+            subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        )
+        log.close()
+    try:
+        yield
+    finally:
+        _end(processes)
+
+
+WORKFLOW = """
+name = "benchmd"
+prefix = "benchmd:run"
+[deadlines]
+drain = "3 s"
+silence = "20 s"
+[source]
+channel = "{channel}"
+address = "127.0.0.1:{port}"
+[[pools]]
+name = "associate"
+role = "consumer"
+input = "source"
+ranks = {count}
+processor = "metadata.py:Associate"
+"""
+TABLE = """
+[[metadata]]
+name = "m{number}"
+channel = "{channel}"
+address = "127.0.0.1:{port}"
+tolerance = "10 us"
+stamp = true
+"""
+SITE = """
+name = "bench"
+run_root = "runs"
+[provider]
+kind = "local"
+[start]
+mode = "workers"
+[allocation]
+nodes = 1
+walltime = "20 min"
+[network]
+beamline = { interfaces = ["lo"] }
+cluster = { interfaces = ["lo"] }
+nodes = { interfaces = ["lo"] }
+ports = { first = 56900, last = 57800 }
+"""
+
+
+@contextmanager
+def beamcast(count: int, port: int, folder: Path) -> Iterator[None]:
+    """A whole run: controller, mirror, metadata member, N ranks through Parsl."""
+    text = WORKFLOW.format(channel=CHANNEL, port=port, count=count)
+    text += "".join(
+        TABLE.format(number=number, channel=name, port=port) for number, name in enumerate(METADATA)
+    )
+    (folder / "workflow.toml").write_text(text)
+    (folder / "site.toml").write_text(SITE)
+    shutil.copy(__file__, folder / "metadata.py")
+    command = [sys.executable, "-m", "beamcast", "run", str(folder / "workflow.toml"), "--name", "bench"]
+    command += ["--site", str(folder / "site.toml"), "--run-dir", str(folder / "run"), "--quiet"]
+    environment = {**_inherited(), "BEAMCAST_BENCH_OUT": str(folder)}
+    with (folder / "run.log").open("w") as log:
+        run = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        run.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            run.wait(25)
+        _end([run])
+
+
+SUBJECTS = {"pvapy-hpc-consumer": pvapy, "beamcast": beamcast}
+
+
+def burst(process: "subprocess.Popen[str]", step: int, rate_hz: int, frames: int) -> float:
+    """Let the source send; returns when it began, in seconds of the wall clock."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{step} {rate_hz} {frames}\n")
+    process.stdin.flush()
+    return float(process.stdout.readline().split()[1])
+
+
+def results(folder: Path, step: int) -> list[list[float]]:
+    """[frames, associated, wrong, first and last CPU time, end] of a burst, for each process that took part."""
+    parts = [json.loads(path.read_text()) for path in folder.glob("[0-9]*.json")]
+    return [part[str(step)] for part in parts if str(step) in part]
+
+
+def settled(folder: Path, step: int, frames: int) -> list[list[float]]:
+    """The results when all frames are in, or nothing has changed for a while."""
+    last, since = -1.0, time.monotonic()
+    while True:
+        time.sleep(0.25)
+        found = results(folder, step)
+        total = sum(part[0] for part in found)
+        if total != last:
+            last, since = total, time.monotonic()
+        if total >= frames or time.monotonic() - since > 2.0:
+            return found
+
+
+def warm_up(process: "subprocess.Popen[str]", folder: Path, count: int) -> None:
+    """Slow frames until every process has had some."""
+    deadline = time.monotonic() + 60
+    for step in range(500, 900):
+        burst(process, step, 40, 2 * count)
+        time.sleep(0.3)
+        if len({path.name for path in folder.glob("[0-9]*.json") if path.read_text() != "{}"}) == count:
+            break
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not all of {count} processes receive; see {folder}")
+    burst(process, step + 1, 50, 10 * count)
+    settled(folder, step + 1, 10 * count)
+
+
+def overload(process: "subprocess.Popen[str]", folder: Path) -> dict[str, Any]:
+    """Frames per second with all their metadata; 0 where too many were lost or a value was wrong."""
+    began_s = burst(process, 1000, OFFERED_HZ, OFFERED_FRAMES)
+    found = settled(folder, 1000, OFFERED_FRAMES)
+    processed, associated, wrong = (sum(part[i] for part in found) for i in range(3))
+    rate_hz = associated / (max(part[5] for part in found) - began_s)
+    good = associated >= 0.99 * OFFERED_FRAMES and not wrong
+    counts = {"sent": OFFERED_FRAMES, "processed": processed, "associated": associated, "wrong": wrong}
+    return {"sustained_hz": round(rate_hz) if good else 0, **counts}
+
+
+def cost(process: "subprocess.Popen[str]", folder: Path, count: int) -> float:
+    """CPU seconds of a process for each frame that it processed, at the same rate for each process."""
+    frames = round(COST_HZ * count * 4)
+    burst(process, 2000, COST_HZ * count, frames)
+    found = settled(folder, 2000, frames)
+    return statistics.median((part[4] - part[3]) / max(part[0] - 1, 1) for part in found)
+
+
+def measure(name: str, count: int, size: int) -> dict[str, Any]:
+    """One subject with N processes, all fresh."""
+    with tempfile.TemporaryDirectory(prefix="beamcast-bench-") as text, source(size) as (process, port):
+        folder = Path(text)
+        with SUBJECTS[name](count, port, folder):
+            warm_up(process, folder, count)
+            spent_us = round(cost(process, folder, count) * 1e6)
+            head = {"subject": name, "processes": count, "size": size, "cpu_us_per_frame": spent_us}
+            return {**head, **overload(process, folder), "load_average": os.getloadavg()[0]}
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("EPICS_")}
+
+
+def _end(processes: list[Any]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def main() -> None:
+    """Measure and print; writes all numbers to --out."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, default=512, help="rows and columns of a frame")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "metadata.json")
+    options = parser.parse_args()
+    if options.serve is not None:
+        serve(options.serve, options.size)
+        return
+    rows = []
+    for _ in range(options.rounds):
+        for count in options.ranks:
+            for name in SUBJECTS:
+                row = measure(name, count, options.size)
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(rows, indent=1) + "\n")
+    for count in options.ranks:
+        rates = {
+            name: [row["sustained_hz"] for row in rows if (row["subject"], row["processes"]) == (name, count)]
+            for name in SUBJECTS
+        }
+        pairs = zip(rates["beamcast"], rates["pvapy-hpc-consumer"], strict=True)
+        ratio = statistics.median(ours / max(theirs, 1) for ours, theirs in pairs)
+        print(f"N = {count}: {rates}, ratio {ratio:.1f}")
+
+
+if __name__ == "__main__":
+    main()

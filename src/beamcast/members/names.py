@@ -1,0 +1,112 @@
+"""The run's name server, in a process of its own.
+
+A pvaccess client that waits some tenths of a second for a name server's greeting tries a second time, and when both
+tries meet it aborts (an assertion in pvAccessCPP's transport registry, seen under load). So the name server must not
+share an interpreter with anything that works: the controller imports Parsl, submits jobs, writes reports.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import IO, Any, Self
+
+from beamcast.core.errors import WorldError
+from beamcast.members.parent import die_with_parent
+from beamcast.pva.nameserver import Endpoint, NameServer
+
+END_DEADLINE_S = 5.0
+_READY = "ready"
+
+
+class NameServerProcess:
+    """A `NameServer` in a child process; the same methods. Use as a context manager, from one thread at a time."""
+
+    def __init__(self, *, host: str, port: int) -> None:
+        self.endpoint = Endpoint(host, port)
+        self._channels: dict[str, Endpoint] = {}
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        import os
+
+        command = [sys.executable, "-m", "beamcast.members.names", str(os.getpid())]
+        self._process = subprocess.Popen(
+            [*command, self.endpoint.host, str(self.endpoint.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline().strip()
+        if answer != _READY:
+            self._process.wait()
+            raise WorldError(
+                answer or "the name server's process ended at once",
+                hint="give another port range in the site file under [network.ports]",
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        with self._process as process:  # closes its pipes, by which it ends
+            if process.stdin is not None:
+                process.stdin.close()
+            try:
+                process.wait(END_DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def serve_at(self, channels: Mapping[str, Endpoint]) -> None:
+        """Say where channels are served from now on; an older entry of the same name is replaced."""
+        news = {name: where for name, where in channels.items() if self._channels.get(name) != where}
+        if news:
+            self._channels.update(news)
+            self._tell({"serve": {name: [where.host, where.port] for name, where in news.items()}})
+
+    def forget(self, channels: list[str]) -> None:
+        """These channels are not served any more."""
+        known = [name for name in channels if self._channels.pop(name, None) is not None]
+        if known:
+            self._tell({"forget": known})
+
+    def where(self, channel: str) -> Endpoint | None:
+        """The endpoint of a channel, None when it is not known."""
+        return self._channels.get(channel)
+
+    def _tell(self, news: Mapping[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(news) + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise WorldError(f"the name server's process is gone ({self._process.poll()})") from error
+
+
+def follow(server: NameServer, news: IO[str]) -> None:
+    """Do what the lines say, until there are no more."""
+    for line in news:
+        message = json.loads(line)
+        server.serve_at({name: Endpoint(*where) for name, where in message.get("serve", {}).items()})
+        server.forget(message.get("forget", []))
+
+
+def main() -> None:
+    """Entry point of the process: the parent's pid, host and port."""
+    parent, host, port = sys.argv[1:]
+    die_with_parent(int(parent))
+    try:
+        with NameServer(host=host, port=int(port)) as server:
+            print(_READY, flush=True)
+            follow(server, sys.stdin)
+    except WorldError as error:
+        print(error.message, flush=True)
+
+
+if __name__ == "__main__":
+    main()

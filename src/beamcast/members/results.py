@@ -1,0 +1,188 @@
+"""The result server of at-least-once delivery: publishes each result once, whoever sends it how often.
+
+The choice: Python on the path of results, unlike `beamcast.members.mirror`. A collector that was restarted is another
+server to connect to; the C++ mirror's channel tries the old address first and then waits for most of a minute. Here a
+new generation gets a new channel. And what reaches this process is what may be called final: the dispatcher is told
+from here, not by a collector whose last updates may have died with it.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pyroaring import BitMap64
+
+from beamcast.core.keyset import encode_keys
+from beamcast.members.join import SECRET_FILE
+from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.setup import leave, member_parser, prepare, run_member
+from beamcast.pools.acks import Acks
+from beamcast.pools.inputs import Inputs, MonitoredChannel, look_at
+from beamcast.pools.tally import Tally, take_keys
+from beamcast.pva.messages import Counters, Delta, Input, MemberId, Orders
+from beamcast.pva.rpc import RpcCaller
+from beamcast.security.secret import RunSecret
+
+logger = logging.getLogger(__name__)
+
+# As long as an idle look at the queues costs nothing that can be measured.
+NAP_S = 0.001
+BURST_FRAMES = 256
+
+
+class Results:
+    """From the rank that makes the results to the result PV. `run` belongs to the main thread."""
+
+    def __init__(
+        self,
+        member: Member,
+        server: Any,
+        *,
+        channel: str,
+        id_fields: tuple[str, ...],
+        queue: int,
+        acks: Callable[[Tally], Acks] | None,
+    ) -> None:
+        """`acks` makes what tells the dispatcher which results are final; None where the ranks do."""
+        self._member = member
+        self._server = server
+        self._channel = channel
+        self._inputs = Inputs(queue_length=queue, id_fields=id_fields, epoch=0, fixed_epoch=True)
+        self._tally = Tally()
+        self._delivered = BitMap64()
+        self._repeats = 0
+        self._acks = acks(self._tally) if acks is not None else None
+        self._wanted: tuple[Input, ...] | None = None
+        self.stop = False
+
+    def run(self, *, appear_timeout_s: float) -> None:
+        """Serve until told to stop; WorldError when the results' source does not answer in time."""
+        while self._wanted is None:
+            if self._over():
+                return
+            time.sleep(0.005)
+        probe = look_at(self._wanted[0].channel, timeout_s=appear_timeout_s, should_stop=self._over)
+        if probe is None:
+            return
+        self._server.addRecord(self._channel, probe.copy())
+        self._member.serves = (self._channel,)
+        self._member.now("serving")
+        if self._acks is not None:
+            self._acks.start()
+        try:
+            while not self._over():
+                self._follow()
+                if not self._sweep():
+                    time.sleep(NAP_S)
+        finally:
+            if self._acks is not None:
+                self._acks.stop()
+
+    def _over(self) -> bool:
+        return self.stop or self._member.abandoned
+
+    def _follow(self) -> None:
+        """Connect to the present generation; ready once it sends."""
+        wanted = self._wanted
+        if wanted is not None and tuple(each.spec for each in self._inputs.channels) != wanted:
+            while self._sweep():
+                """What has come from the generation before counts."""
+            self._inputs.follow(wanted)
+        if self._inputs.probed():
+            self._member.now("ready")
+
+    def _sweep(self) -> bool:
+        """Publish what waits; False where nothing did."""
+        busy = False
+        for channel in self._inputs.channels:
+            if channel.probe is None:
+                continue
+            for _ in range(min(len(channel.queue), BURST_FRAMES)):
+                self._one(channel, channel.queue.get(0))
+                busy = True
+        return busy
+
+    def _one(self, channel: MonitoredChannel, pv: Any) -> None:
+        key = channel.observe(channel.read_id(pv))
+        if key in self._delivered:
+            # Made again since whoever asked for it had not heard that it is final.
+            self._repeats += 1
+            self._tally.again.append(key)
+            return
+        self._server.update(self._channel, pv)
+        self._delivered.add(key)
+        self._tally.processed.append(key)
+
+    # -- the heartbeat thread --------------------------------------------------------------------------------------
+
+    def obey(self, orders: Orders) -> None:
+        """Take orders; runs on the heartbeat thread."""
+        self._inputs.begin_epoch(orders.epoch)
+        self._member.epoch = max(self._member.epoch, orders.epoch)
+        self._wanted = orders.probe or self._wanted
+        self.stop = self.stop or orders.stop
+
+    def collect(self) -> Report:
+        """What was published since the last heartbeat; runs on the heartbeat thread."""
+        if self._acks is not None:
+            passed = self._acks.take()["processed"]
+        else:
+            passed = BitMap64(take_keys(self._tally.processed))
+        return Report(
+            delta=Delta(delivered=encode_keys(passed) if passed else b""),
+            counters=Counters(published=len(self._delivered), duplicates=self._repeats),
+            follows=self._inputs.follows(),
+        )
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = member_parser(__doc__ or "")
+    parser.add_argument("--channel", required=True)
+    parser.add_argument("--id-field", action="append", required=True)
+    parser.add_argument("--queue", type=int, required=True)
+    parser.add_argument("--appear-timeout", type=float, required=True)
+    parser.add_argument("--dispatcher", default="", help="the dispatcher to be told which results are final")
+    arguments = parser.parse_args()
+    ground = prepare(arguments, lambda join: join.beamline_interfaces)
+    identity = MemberId(kind="results", generation=arguments.generation)
+
+    def acks(tally: Tally) -> Acks:
+        secret = RunSecret.read(ground.run_dir / SECRET_FILE)
+        caller = RpcCaller(arguments.dispatcher, secret=secret, sender=f"{identity}#{os.getpid()}")
+        return Acks(
+            tally,
+            caller,
+            pool="",
+            rank=0,
+            generation=arguments.generation,
+            credits=False,
+            retires=True,
+            connected=lambda: True,
+        )
+
+    def body(member: Member) -> int:
+        import pvaccess
+
+        server = pvaccess.PvaServer()
+        ground.check_port()
+        member.register(ground.whereabouts())
+        one = Results(
+            member,
+            server,
+            channel=arguments.channel,
+            id_fields=tuple(arguments.id_field),
+            queue=arguments.queue,
+            acks=acks if arguments.dispatcher else None,
+        )
+        with member.live(collect=one.collect, obey=one.obey):
+            one.run(appear_timeout_s=arguments.appear_timeout)
+        return EXIT_FAILED if member.abandoned else EXIT_DONE
+
+    leave(run_member(ground, identity, body))
+
+
+if __name__ == "__main__":
+    main()
