@@ -23,6 +23,7 @@ from beamcast.sim.payload import PayloadMaker
 HERE = Path(__file__).parent
 RUN_DIR = Path("runs/demo")
 QUIET_S = 5.0
+KEPT: list[Any] = []
 
 
 def wait_for_name_server(run: "subprocess.Popen[bytes]", began: float) -> str | None:
@@ -36,7 +37,7 @@ def wait_for_name_server(run: "subprocess.Popen[bytes]", began: float) -> str | 
 
 
 def connect(name: str, run: "subprocess.Popen[bytes]") -> Any:
-    """The result PV, as soon as the run serves it; None when the run ends before.
+    """A queue that a monitor of the result PV fills, as soon as the run serves it; None when the run ends before.
 
     A channel that was made too early asks again after 1, 2, 4, 8 … seconds; a new one asks at once.
     """
@@ -44,14 +45,13 @@ def connect(name: str, run: "subprocess.Popen[bytes]") -> Any:
 
     tried = []
     while run.poll() is None:
-        channel = pvaccess.Channel(name)
-        channel.setTimeout(0.5)
-        tried.append(channel)  # pvaccess does not like channels to go away while they search
-        try:
-            channel.get("field()")
-            return channel
-        except pvaccess.PvaException:
-            pass
+        queue, channel = pvaccess.PvObjectQueue(10000), pvaccess.Channel(name)
+        channel.qMonitor(queue, "record[queueSize=1000]field()")
+        tried.append(channel)
+        queue.waitForPut(1.0)
+        if len(queue):
+            KEPT.extend(tried)  # pvaccess does not like channels to go away
+            return queue
     return None
 
 
@@ -66,11 +66,9 @@ def check(run: "subprocess.Popen[bytes]", name_server: str) -> tuple[int, list[s
     assert results is not None
     assert results.channel is not None
     maker = PayloadMaker(simulation.shape, simulation.dtype, simulation.seed)
-    queue = pvaccess.PvObjectQueue(10000)
-    channel = connect(results.channel, run)
-    if channel is None:
+    queue = connect(results.channel, run)
+    if queue is None:
         return 0, []
-    channel.qMonitor(queue, "record[queueSize=1000]field()")
     good, wrong, last = 0, [], simulation.first_id - 1
     ended: float | None = None
     while ended is None or (len(queue) and time.time() - ended < QUIET_S):

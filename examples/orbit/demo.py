@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -31,15 +32,24 @@ def end(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
+def is_ready() -> bool:
+    """Whether the run has begun, as its log tells."""
+    log = RUN_DIR / "logs" / "controller.log"
+    return log.exists() and "run orbit is ready" in log.read_text()
+
+
 def main(more: Sequence[str]) -> int:
-    """Run for 10 s after the first results, then stop the ring, which ends the run."""
+    """Stream for 10 s, then stop the ring, which ends the run."""
+    shutil.rmtree(RUN_DIR, ignore_errors=True)
     sectors, sectors_at = start("sectors")
     aggregator, ring_at = start("aggregator", sectors_at)
     words = [sys.executable, "-m", "beamcast", "run", str(HERE / "workflow.toml"), "--name", "orbit"]
     words += ["--run-dir", str(RUN_DIR), "--set", f'source.address="{ring_at}"', *more]
     run = subprocess.Popen(words)
     try:
-        time.sleep(20)
+        while run.poll() is None and not is_ready():
+            time.sleep(0.1)
+        time.sleep(10)
     finally:
         end(sectors)
         status = run.wait()

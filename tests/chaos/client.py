@@ -37,21 +37,22 @@ def has_begun(line: RunLine) -> bool:
         return False
 
 
-def connected(name: str) -> Any:
-    """The channel, as soon as it is served. A search that found nothing is repeated ever more rarely: a new channel
-    is searched at once. Those that were left are kept, since dropping one may crash."""
+def monitored(name: str) -> tuple[Any, Any]:
+    """A queue that a monitor of the channel fills, as soon as it is served, and what has to be kept alive.
+
+    A search that found nothing is repeated ever more rarely: a new channel is searched at once. No get is used: one
+    that times out before its channel connects can crash the process later.
+    """
     import pvaccess
 
-    left = []
+    kept = []
     while True:
-        channel = pvaccess.Channel(name)
-        channel.setTimeout(0.5)
-        left.append(channel)
-        try:
-            channel.get("field()")
-        except pvaccess.PvaException:
-            continue
-        return channel, left
+        queue, channel = pvaccess.PvObjectQueue(100_000), pvaccess.Channel(name)
+        channel.qMonitor(queue, "record[queueSize=5000]field()")
+        kept.append(channel)
+        queue.waitForPut(1.0)
+        if len(queue):
+            return queue, kept
 
 
 def main() -> None:
@@ -65,12 +66,7 @@ def main() -> None:
     import pvaccess
 
     line = RunLine(arguments.run_dir)
-    queue = pvaccess.PvObjectQueue(100_000)
-    channel, _left = connected(arguments.channel)
-    print("connected", flush=True)
-    channel.qMonitor(queue, "record[queueSize=5000]field()")
-    while not len(queue):
-        time.sleep(0.05)
+    queue, _kept = monitored(arguments.channel)
     print("receives", flush=True)
     while not (len(queue) and has_begun(line)):
         time.sleep(0.05)

@@ -58,13 +58,12 @@ apply_environment(client_environment([json.loads(join.read_text())["name_server"
 import pvaccess
 tried, ids = [], []
 while True:
-    one = pvaccess.Channel(channel); one.setTimeout(0.5); tried.append(one)
-    try:
-        one.get("field()"); break
-    except pvaccess.PvaException:
-        pass
-queue = pvaccess.PvObjectQueue(100000)
-one.qMonitor(queue, "record[queueSize=10000]field(uniqueId)")
+    queue, one = pvaccess.PvObjectQueue(100000), pvaccess.Channel(channel)
+    one.qMonitor(queue, "record[queueSize=10000]field(uniqueId)")
+    tried.append(one)
+    queue.waitForPut(1.0)
+    if len(queue):
+        break
 while not out.with_suffix(".stop").exists() or len(queue):
     try:
         ids.append(queue.get(0.1)["uniqueId"])
@@ -132,7 +131,9 @@ class Case:
         return found
 
     def assert_nothing_left(self, *, within_s: float = 15) -> None:
-        until(lambda: not self.members(), within_s, lambda: f"left: {[one.cmdline() for one in self.members()]}")
+        until(
+            lambda: not self.members(), within_s, lambda: f"left: {[one.cmdline() for one in self.members()]}"
+        )
 
 
 @dataclass
@@ -321,7 +322,11 @@ def test_a_killed_controller_takes_everything_along(case: Case) -> None:
     running.process.kill()
     running.process.wait()
     own = {"beamcast.members.simulator", "beamcast.members.mirror"}
-    until(lambda: not [one for one in case.members() if own & set(one.cmdline())], 5, lambda: "its own children live")
+    until(
+        lambda: not [one for one in case.members() if own & set(one.cmdline())],
+        5,
+        lambda: "its own children live",
+    )
     # Parsl's workers, and the ranks with them, notice by their heartbeats that nobody is there.
     case.assert_nothing_left(within_s=40)
 

@@ -48,7 +48,9 @@ class Allocation(Struct, frozen=True, kw_only=True):
     ranks_per_node: Annotated[Count | None, Meta(description="absent: spread evenly")] = None
     replacements: Annotated[
         int,
-        Meta(ge=0, description="further allocations to ask for when one ends early; start mode 'workers' only"),
+        Meta(
+            ge=0, description="further allocations to ask for when one ends early; start mode 'workers' only"
+        ),
     ] = 0
     worker_init: Annotated[str, Meta(description="shell lines that prepare a node: modules, environment")] = (
         ""

@@ -385,13 +385,19 @@ class Controller:
         heard = all(
             record.heard_at > moments.stream_end for record in self._roster.members.values() if record.live
         )
-        settled = self._roster.all_drained() and now - self._accounts.changed_at > SETTLED_S
+        quiet = self._roster.all_drained() and now - self._accounts.changed_at > SETTLED_S
+        settled = quiet and not self._ranks_come_back()
         late = now - moments.stream_end > float(self._plan.workflow.deadlines.drain)
         if late:
             self._reason += "; the drain deadline passed"
         if late or (source_ended and heard and (self._accounts.ledger.is_whole() or settled)):
             moments.drained = now
             self._move(RunEvent.DRAINED)
+
+    def _ranks_come_back(self) -> bool:
+        """Whether dead ranks are being started again. Those that live have nothing in hand then, which says little."""
+        live = sum(record.live for ranks in self._roster.ranks.values() for record in ranks)
+        return bool(self._without_allocation) or self._open_starts > live
 
     # -- deaths and failures ---------------------------------------------------------------------------------------
 

@@ -44,6 +44,9 @@ def id_reader(probe: Any, name: str) -> Callable[[Any], Any]:
 _LEFT: list[Any] = []
 
 
+LOOK_AGAIN_S = 1.0
+
+
 def id_field_of(update: Any, candidates: tuple[str, ...], *, channel: str) -> str:
     """The first candidate that the update has as a field; DataError when it has none."""
     for name in candidates:
@@ -56,25 +59,30 @@ def id_field_of(update: Any, candidates: tuple[str, ...], *, channel: str) -> st
 
 
 def look_at(channel: str, *, timeout_s: float, should_stop: Callable[[], bool]) -> Any:
-    """The channel's current value, without a monitor and so without a turn in the distribution.
+    """The channel's current value, by a monitor outside the distribution, so without a turn in it.
 
-    None when told to stop; WorldError when there is no answer within `timeout_s` seconds.
+    None when told to stop; WorldError when there is no answer within `timeout_s` seconds. A plain get is not used:
+    one that times out before its channel has connected can crash the process when the channel connects later.
     """
     import pvaccess
 
-    connection = pvaccess.Channel(channel)
-    _LEFT.append(connection)
-    connection.setTimeout(1.0)
     deadline = time.monotonic() + timeout_s
     while not should_stop():
+        queue = pvaccess.PvObjectQueue(1)
+        connection = pvaccess.Channel(channel)
+        connection.qMonitor(queue, "record[queueSize=1]field()")
+        _LEFT.append((connection, queue))
         try:
-            return connection.get("field()")
-        except pvaccess.PvaException as trouble:
+            update = queue.get(LOOK_AGAIN_S)
+        except pvaccess.QueueEmpty:
             if time.monotonic() > deadline:
                 raise WorldError(
-                    f"channel {channel} does not answer within {timeout_s:g} s: {trouble}",
+                    f"channel {channel} does not answer within {timeout_s:g} s",
                     hint="is its server up and reachable from this node? `beamcast plan` prints the addresses",
-                ) from trouble
+                ) from None
+            continue  # a new channel asks the name server at once, this one would wait ever longer
+        connection.stopMonitor()
+        return update
     return None
 
 

@@ -147,4 +147,8 @@ def test_ids_that_go_back_before_the_count_begins_stay_in_the_epoch() -> None:
     tracker = EpochTracker(counting=False)
     assert [tracker.observe(FrameId(number)) for number in (7, 8, 1, 2)] == [7, 8, 1, 2]
     tracker.counting = True
-    assert [tracker.observe(FrameId(number)) for number in (2, 3, 1)] == [2, 3, frame_key(Epoch(1), FrameId(1))]
+    assert [tracker.observe(FrameId(number)) for number in (2, 3, 1)] == [
+        2,
+        3,
+        frame_key(Epoch(1), FrameId(1)),
+    ]
