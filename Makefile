@@ -4,7 +4,7 @@ SITE ?= local
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check unit system bench install wheel clean chaos bench-delivery
+.PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery
 
 demo: $(STAMP)  ## Stream a simulated detector through a pool and back; SITE=local or local-mpi
 	@$(BIN)/python examples/first-light/demo.py --site "$(SITE)"
@@ -21,6 +21,9 @@ unit: $(STAMP)
 	$(BIN)/python -m pytest tests/unit -q
 
 system: $(STAMP)
+	$(BIN)/python -m pytest tests/system -q -m "not slow"
+
+test-all: check unit $(STAMP)  ## With the slow tests too: another ten minutes
 	$(BIN)/python -m pytest tests/system -q
 
 bench: $(STAMP)  ## Frames per second against a bare pvaccess monitor and PvaPy, in one run

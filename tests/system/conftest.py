@@ -11,7 +11,7 @@ from slurm.conf import Tracking
 from slurm.lab import SlurmLab
 
 
-@pytest.fixture(scope="session", params=["cgroup", "linuxproc"])
+@pytest.fixture(scope="session", params=["cgroup", pytest.param("linuxproc", marks=pytest.mark.slow)])
 def slurm_lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
     """A Slurm with three nodes, once with each way of knowing a job's processes. A test that wants one of them says
     `@pytest.mark.parametrize("slurm_lab", ["cgroup"], indirect=True)`."""

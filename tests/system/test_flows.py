@@ -231,7 +231,7 @@ def run_generic(
         source.communicate()
 
 
-@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+@pytest.mark.parametrize("delivery", ["at-most-once", pytest.param("at-least-once", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("kind", "id_field"), [("nested", "header.number"), ("negative", "value"), ("table", "uniqueId")]
 )

@@ -89,6 +89,10 @@ class Accounts:
             # Frames that the dispatcher has given up. Some killed their ranks, so that no rank could say so.
             first = next(pool.name for pool in self.plan.pools if pool.input == "source")
             self.ledger.failed(first, 0, decode_keys(delta.failed))
+        for name, ranks in delta.acked.items():
+            for told, keys in ranks.items():
+                self.ledger.processed(name, told, decode_keys(keys.processed))
+                self.ledger.dropped(name, told, decode_keys(keys.dropped))
         if beat.member.kind == "rank":
             self._enter_rank(delta, pool, rank)
             self.ledger.duplicates(pool, rank, beat.counters.duplicates)

@@ -286,11 +286,13 @@ class Dispatching:
             failed = tuple(frame for post in self._posts.values() for frame in post.failed)
             for post in self._posts.values():
                 post.failed.clear()
+            acked = {name: post.take_acked() for name, post in self._posts.items()}
             facts = self._facts()
         delta = Delta(
             seen=encode_keys(seen) if seen else b"",
             mirrored=encode_keys(mirrored) if mirrored else b"",
             failed=encode_keys([frame.key for frame in failed]) if failed else b"",
+            acked={name: ranks for name, ranks in acked.items() if ranks},
         )
         return Report(
             delta=delta,

@@ -96,7 +96,8 @@ class MirrorMember:
         else:
             # Updates of a Channel Access source have no ids but those that the mirror gives them.
             at_source = packed if isinstance(self._mirror, CaMirror) else encode_keys(seen) if seen else b""
-            delta = Delta(seen=at_source, mirrored=packed)
+            # Before the run counts, ids are nobody's; negative ones would even sort behind those that do.
+            delta = Delta(seen=at_source, mirrored=packed) if self._counts_from is not None else Delta()
         counted = self._mirror.counters(self._channel) if self._member.serves else {}
         counters = Counters(received=counted.get("nReceived", 0), server_overruns=counted.get("nOverruns", 0))
         last = self._at_mirror.last_key if self._at_mirror else None

@@ -6,9 +6,12 @@ The payload of a frame is never touched: an update of a record shares the arrays
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from pyroaring import BitMap64
 
 from beamcast.core.dispatch import Dispatcher, RetryRules
 from beamcast.core.dispatch_protocol import (
@@ -23,13 +26,17 @@ from beamcast.core.dispatch_protocol import (
     Spill,
     Unspill,
 )
-from beamcast.core.keyset import decode_keys
+from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.replay import ReplayLimits
 from beamcast.members.spill import SpillStore
 from beamcast.pools.acks import SESSION_BITS, SILENCE_S
-from beamcast.pva.messages import FailedFrame, Join, Progress
+from beamcast.pva.messages import AckedKeys, FailedFrame, Join, Progress
 
 logger = logging.getLogger(__name__)
+
+
+def _two_sets() -> tuple[BitMap64, BitMap64]:
+    return BitMap64(), BitMap64()
 
 
 class Post:
@@ -51,6 +58,8 @@ class Post:
         self.channels = tuple(channels)
         self.dispatcher = Dispatcher(limits, rules)
         self.failed: list[FailedFrame] = []
+        # What ranks have said they did, since it was last taken: processed and dropped keys by rank.
+        self._acked: defaultdict[int, tuple[BitMap64, BitMap64]] = defaultdict(_two_sets)
         self._lost = 0
         self._why_lost = ""
         # Why a frame could not be sent: it has another structure than the first. The run can't go on.
@@ -110,8 +119,20 @@ class Post:
             dropped=decode_keys(message.dropped) if message.dropped else (),
             failed=message.failed,
         )
+        processed, dropped = self._acked[message.rank]
+        processed.update(ack.processed)
+        dropped.update(ack.dropped)
         self._act(self.dispatcher.ack(ack, now=now))
         return self._generation.get(message.rank) == message.generation
+
+    def take_acked(self) -> dict[int, AckedKeys]:
+        """What ranks have said they did, since the last call."""
+        acked, self._acked = self._acked, defaultdict(_two_sets)
+        return {
+            rank: AckedKeys(processed=encode_keys(processed), dropped=encode_keys(dropped))
+            for rank, (processed, dropped) in acked.items()
+            if processed or dropped
+        }
 
     def retired(self, keys: Any) -> None:
         """Results that are final."""

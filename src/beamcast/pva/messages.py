@@ -145,10 +145,18 @@ class Counters(Message, frozen=True, kw_only=True, omit_defaults=True):
     busy_s: float = 0.0
 
 
+class AckedKeys(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Frames that a rank has processed, or dropped on purpose; each a serialised bitmap."""
+
+    processed: bytes = b""
+    dropped: bytes = b""
+
+
 class Delta(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Which ids reached which hop since the last heartbeat; each a serialised 64-bit Roaring bitmap.
 
-    `gathered`: what a collector received, by the rank of the producer that had processed it.
+    `gathered`: what a collector received, by the rank of the producer that had processed it. `acked`: what ranks told
+    the dispatcher, by pool and rank: one that dies has told it more than its last heartbeat.
     """
 
     seen: bytes = b""
@@ -159,6 +167,7 @@ class Delta(Message, frozen=True, kw_only=True, omit_defaults=True):
     failed: bytes = b""
     delivered: bytes = b""
     gathered: dict[int, bytes] = {}
+    acked: dict[str, dict[int, AckedKeys]] = {}
 
 
 class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="heartbeat"):

@@ -8,6 +8,7 @@ same files as the machine does.
 import os
 import signal
 import socket
+import subprocess
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from slurm.daemons import end_daemon, output, remove_cgroups, start_controller, 
 
 UP_TIMEOUT_S = 20.0
 EMPTY_TIMEOUT_S = 10.0
+LINK_DEADLINE_S = 20.0
 
 
 class SlurmLab:
@@ -148,6 +150,7 @@ class SlurmLab:
             space = Namespace(self._bridge.removeprefix("bc"), node, hosts_file=self.shape.folder / "hosts")
             self._spaces[node] = stack.enter_context(space)
             port = f"{self._bridge}{node.removeprefix('node')}"
+            _forget_link(port)
             run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space.name)
             run("ip", "link", "set", port, "master", self._bridge, "up")
             space.add_address("eth0", f"{self.shape.address(node)}/24")
@@ -187,3 +190,12 @@ class SlurmLab:
         return "".join(
             f"\n--- {log.name}\n{tail(log)}" for log in sorted((self.shape.folder / "log").iterdir())
         )
+
+
+def _forget_link(name: str) -> None:
+    """The kernel takes its time to remove a link whose other end went with its namespace."""
+    deadline = time.monotonic() + LINK_DEADLINE_S
+    while Path(f"/sys/class/net/{name}").exists():
+        subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
+        assert time.monotonic() < deadline, f"the link {name} of an earlier lab does not go"
+        time.sleep(0.1)

@@ -10,7 +10,7 @@ from networks.namespace import NETNS
 from requirements import need
 from slurm.lab import SlurmLab
 
-pytestmark = [pytest.mark.system, pytest.mark.slurm]
+pytestmark = [pytest.mark.system, pytest.mark.slurm, pytest.mark.slow]
 
 
 def wait_for(condition: Callable[[], bool], what: str, *, timeout_s: float = 30) -> None:
