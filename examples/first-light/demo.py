@@ -5,6 +5,7 @@ from the simulator's seed and compares: a result that belongs to another frame, 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -12,18 +13,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from beamcast.config.load import load_workflow
 from beamcast.pva.environment import apply_environment, client_environment
+from beamcast.pva.nameserver import Endpoint, find
 from beamcast.sim.payload import PayloadMaker
 
 HERE = Path(__file__).parent
 RUN_DIR = Path("runs/demo")
 QUIET_S = 5.0
-KEPT: list[Any] = []
 
 
 def wait_for_name_server(run: "subprocess.Popen[bytes]", began: float) -> str | None:
@@ -36,23 +36,14 @@ def wait_for_name_server(run: "subprocess.Popen[bytes]", began: float) -> str | 
     return None
 
 
-def connect(name: str, run: "subprocess.Popen[bytes]") -> Any:
-    """A queue that a monitor of the result PV fills, as soon as the run serves it; None when the run ends before.
-
-    A channel that was made too early asks again after 1, 2, 4, 8 … seconds; a new one asks at once.
-    """
-    import pvaccess
-
-    tried = []
+def wait_until_served(channel: str, name_server: str, run: "subprocess.Popen[bytes]") -> bool:
+    """Whether the run serves its result PV; False when it ended before. A channel made too early is found late."""
     while run.poll() is None:
-        queue, channel = pvaccess.PvObjectQueue(10000), pvaccess.Channel(name)
-        channel.qMonitor(queue, "record[queueSize=1000]field()")
-        tried.append(channel)
-        queue.waitForPut(1.0)
-        if len(queue):
-            KEPT.extend(tried)  # pvaccess does not like channels to go away
-            return queue
-    return None
+        with contextlib.suppress(OSError):
+            if find(Endpoint.parse(name_server), channel) is not None:
+                return True
+        time.sleep(0.1)
+    return False
 
 
 def check(run: "subprocess.Popen[bytes]", name_server: str) -> tuple[int, list[str]]:
@@ -66,9 +57,11 @@ def check(run: "subprocess.Popen[bytes]", name_server: str) -> tuple[int, list[s
     assert results is not None
     assert results.channel is not None
     maker = PayloadMaker(simulation.shape, simulation.dtype, simulation.seed)
-    queue = connect(results.channel, run)
-    if queue is None:
+    if not wait_until_served(results.channel, name_server, run):
         return 0, []
+    queue = pvaccess.PvObjectQueue(10000)
+    channel = pvaccess.Channel(results.channel)
+    channel.qMonitor(queue, "record[queueSize=1000]field()")
     good, wrong, last = 0, [], simulation.first_id - 1
     ended: float | None = None
     while ended is None or (len(queue) and time.time() - ended < QUIET_S):

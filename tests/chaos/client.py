@@ -6,6 +6,7 @@ belong to the run. It ends when its standard input ends, once its queue is empty
 """
 
 import argparse
+import contextlib
 import os
 import select
 import sys
@@ -18,6 +19,7 @@ from beamcast.core.errors import WorldError
 from beamcast.members.join import read_join
 from beamcast.pva.environment import apply_environment, client_environment
 from beamcast.pva.messages import Question
+from beamcast.pva.nameserver import Endpoint, find
 
 QUIET_S = 0.5
 
@@ -37,22 +39,13 @@ def has_begun(line: RunLine) -> bool:
         return False
 
 
-def monitored(name: str) -> tuple[Any, Any]:
-    """A queue that a monitor of the channel fills, as soon as it is served, and what has to be kept alive.
-
-    A search that found nothing is repeated ever more rarely: a new channel is searched at once. No get is used: one
-    that times out before its channel connects can crash the process later.
-    """
-    import pvaccess
-
-    kept = []
+def wait_until_served(name: str, name_server: str) -> None:
+    """A pvaccess channel that is made too early is found late."""
     while True:
-        queue, channel = pvaccess.PvObjectQueue(100_000), pvaccess.Channel(name)
-        channel.qMonitor(queue, "record[queueSize=5000]field()")
-        kept.append(channel)
-        queue.waitForPut(1.0)
-        if len(queue):
-            return queue, kept
+        with contextlib.suppress(OSError):
+            if find(Endpoint.parse(name_server), name) is not None:
+                return
+        time.sleep(0.1)
 
 
 def main() -> None:
@@ -66,7 +59,11 @@ def main() -> None:
     import pvaccess
 
     line = RunLine(arguments.run_dir)
-    queue, _kept = monitored(arguments.channel)
+    wait_until_served(arguments.channel, read_join(arguments.run_dir).name_server)
+    queue, channel = pvaccess.PvObjectQueue(100_000), pvaccess.Channel(arguments.channel)
+    channel.qMonitor(queue, "record[queueSize=5000]field()")
+    while not len(queue):
+        time.sleep(0.05)
     print("receives", flush=True)
     while not (len(queue) and has_begun(line)):
         time.sleep(0.05)

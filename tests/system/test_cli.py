@@ -261,6 +261,7 @@ def test_the_simulator_ends_by_itself_and_says_what_it_reached(tmp_path: Path) -
     assert report["last_id"] == 5 + 9, "two restarts: 20 + 20 + 10 frames"
 
 
+@pytest.mark.slow
 def test_a_run_from_the_command_line_and_its_report(tmp_path: Path) -> None:
     done = beamcast(
         "run", str(EXAMPLE), "--name", "cli-run", "--set", "source.simulate.frames=200",

@@ -40,8 +40,8 @@ interfaces = ["lo"]
 [network.nodes]
 interfaces = ["lo"]
 [network.ports]
-first = 47000
-last = 47999
+first = 30000
+last = 30999
 """
 
 SOURCE = """
@@ -284,6 +284,7 @@ params = { folder = "data" }
 """
 
 
+@pytest.mark.slow
 def test_a_rank_killed_while_it_saves_loses_no_frame(tmp_path: Path) -> None:
     (tmp_path / "dying.py").write_text(DYING)
     # 3: what a rank acknowledged to the mirror in its last moment, and had no time to tell the controller, may be in

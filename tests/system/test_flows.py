@@ -35,8 +35,8 @@ interfaces = ["lo"]
 [network.nodes]
 interfaces = ["lo"]
 [network.ports]
-first = 45000
-last = 45999
+first = 31000
+last = 31999
 """
 
 CHECK = '''
@@ -132,7 +132,11 @@ inverted = {str(inverted).lower()}
 
 @pytest.mark.parametrize(
     ("name", "delivery"),
-    [("workflow", "at-most-once"), ("workflow", "at-least-once"), ("own-tile", "at-most-once")],
+    [
+        ("workflow", "at-least-once"),
+        pytest.param("workflow", "at-most-once", marks=pytest.mark.slow),
+        pytest.param("own-tile", "at-most-once", marks=pytest.mark.slow),
+    ],
 )
 def test_a_4k_stream_is_split_processed_and_stitched_bit_by_bit(
     tmp_path: Path, name: str, delivery: str
@@ -233,7 +237,12 @@ def run_generic(
 
 @pytest.mark.parametrize("delivery", ["at-most-once", pytest.param("at-least-once", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("kind", "id_field"), [("nested", "header.number"), ("negative", "value"), ("table", "uniqueId")]
+    ("kind", "id_field"),
+    [
+        ("nested", "header.number"),
+        pytest.param("negative", "value", marks=pytest.mark.slow),
+        pytest.param("table", "uniqueId", marks=pytest.mark.slow),
+    ],
 )
 def test_any_structure_streams_through_a_chain(
     tmp_path: Path, kind: str, id_field: str, delivery: str

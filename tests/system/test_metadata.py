@@ -38,8 +38,8 @@ interfaces = ["lo"]
 [network.nodes]
 interfaces = ["lo"]
 [network.ports]
-first = 45000
-last = 45999
+first = 29000
+last = 29999
 """
 
 CHECK = '''
@@ -148,7 +148,9 @@ def seen(folder: Path) -> dict[str, list[int]]:
     }
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize(
+    "ranks", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 4]
+)
 def test_six_channels_at_every_frame_are_all_associated_and_none_is_wrong(tmp_path: Path, ranks: int) -> None:
     text, _ = workflow(f"six{ranks}", metadata("PREFIX"), pool(tmp_path, ranks=ranks))
     report = run(tmp_path, text)

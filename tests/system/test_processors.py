@@ -39,8 +39,8 @@ interfaces = ["lo"]
 [network.nodes]
 interfaces = ["lo"]
 [network.ports]
-first = 44000
-last = 44999
+first = 27000
+last = 27999
 """
 
 SOURCE = """

@@ -56,14 +56,12 @@ while not join.exists():
     time.sleep(0.05)
 apply_environment(client_environment([json.loads(join.read_text())["name_server"]]))
 import pvaccess
-tried, ids = [], []
-while True:
-    queue, one = pvaccess.PvObjectQueue(100000), pvaccess.Channel(channel)
-    one.qMonitor(queue, "record[queueSize=10000]field(uniqueId)")
-    tried.append(one)
-    queue.waitForPut(1.0)
-    if len(queue):
-        break
+from beamcast.pva.nameserver import Endpoint, find
+names = Endpoint.parse(json.loads(join.read_text())["name_server"])
+while find(names, channel) is None:
+    time.sleep(0.1)
+ids, queue, one = [], pvaccess.PvObjectQueue(100000), pvaccess.Channel(channel)
+one.qMonitor(queue, "record[queueSize=10000]field(uniqueId)")
 while not out.with_suffix(".stop").exists() or len(queue):
     try:
         ids.append(queue.get(0.1)["uniqueId"])

@@ -12,6 +12,7 @@ response"; the client accepts an address in the response that differs from the s
 
 import asyncio
 import os
+import socket
 import struct
 import threading
 from collections.abc import Mapping
@@ -115,6 +116,28 @@ def search_response(guid: bytes, sequence: int, endpoint: Endpoint | None, chann
     head = guid + struct.pack("<i", sequence) + packed + struct.pack("<H", endpoint.port if endpoint else 0)
     body = _string("tcp") + struct.pack("<BH", bool(endpoint), len(channel_ids))
     return _message(SEARCH_RESPONSE, head + body + struct.pack(f"<{len(channel_ids)}i", *channel_ids))
+
+
+def find(name_server: Endpoint, channel: str, *, timeout_s: float = 5.0) -> Endpoint | None:
+    """Ask a run's name server where a channel is served; None when it is not, OSError when nobody answers.
+
+    Needs no pvaccess: a program that waits for a PV of the run asks so, and makes its channel when it is there. A
+    pvaccess channel that is made too early asks again after 1, 2, 4, 8 … seconds.
+    """
+    raw = channel.encode()
+    wanted = struct.pack("<iB3x16sH", 1, 1, b"\0" * 16, 0) + b"\x01" + _string("tcp")
+    wanted += struct.pack("<Hi", 1, 1) + struct.pack("<B", len(raw)) + raw
+    with socket.create_connection((name_server.host, name_server.port), timeout=timeout_s) as connection:
+        connection.sendall(_message(SEARCH, wanted, flags=0))
+        stream = connection.makefile("rb")
+        while len(header := stream.read(8)) == 8:
+            _, _, flags, command, size = struct.unpack("<BBBBI", header)
+            payload = b"" if flags & CONTROL else stream.read(size)
+            if command == SEARCH_RESPONSE:
+                (port,) = struct.unpack_from("<H", payload, 32)
+                found = payload[38]
+                return Endpoint(socket.inet_ntoa(payload[28:32]), port) if found else None
+    raise ConnectionError(f"the name server {name_server} closed the connection")
 
 
 class _Client:

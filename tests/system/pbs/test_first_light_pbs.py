@@ -52,7 +52,7 @@ def write_site(folder: Path, mode: Literal["mpi", "workers"]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("mode", ["workers", "mpi"])
+@pytest.mark.parametrize("mode", [pytest.param("workers", marks=pytest.mark.slow), "mpi"])
 def test_no_frame_is_lost(pbs_lab: PbsLab, tmp_path: Path, mode: Literal["mpi", "workers"]) -> None:
     need("mpi")
     words = run_command(tmp_path, write_site(tmp_path, mode), f"pbs-{mode}", SETTINGS)

@@ -112,6 +112,7 @@ def test_servers_that_answer_badly(pbs_lab: PbsLab, tmp_path: Path) -> None:
     assert "cannot connect" in done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_runs_on_after_the_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with PbsLab(tmp_path / "pbs") as lab:
         for name, value in lab.environment.items():

@@ -27,7 +27,7 @@ def wait_until_streaming(process: "subprocess.Popen[str]", folder: Path, *, time
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("mode", ["workers", "mpi"])
+@pytest.mark.parametrize("mode", ["workers", pytest.param("mpi", marks=pytest.mark.slow)])
 def test_scancel(empty_slurm: SlurmLab, tmp_path: Path, mode: Literal["mpi", "workers"]) -> None:
     if mode == "mpi":
         need("mpi")

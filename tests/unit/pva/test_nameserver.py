@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beamcast.core.errors import WorldError
-from beamcast.pva.nameserver import Endpoint, NameServer, parse_search, search_response
+from beamcast.pva.nameserver import Endpoint, NameServer, find, parse_search, search_response
 
 LOOPBACK = "127.0.0.1"
 
@@ -119,6 +119,12 @@ def test_a_client_that_asked_too_early_is_told_when_the_channel_is_served(
     assert command == 4
     assert struct.unpack_from("<Hi", payload, 39) == (1, 0)
     assert struct.unpack_from("<H", payload, 32) == (5555,)
+
+
+def test_a_program_without_pvaccess_can_ask(server: NameServer) -> None:
+    assert find(server.endpoint, "a") is None
+    server.serve_at({"a": Endpoint("10.1.2.3", 5555)})
+    assert find(server.endpoint, "a") == Endpoint("10.1.2.3", 5555)
 
 
 def test_echoes(client: Client) -> None:
