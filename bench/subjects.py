@@ -47,7 +47,12 @@ def bare(case: Case, source_port: int, own_port: int, folder: Path) -> Launch:
 
 def pvapy_consumer(case: Case, source_port: int, own_port: int, folder: Path) -> Launch:
     """PvaPy's command with a pass-through processor and an output channel."""
-    command = [shutil.which("pvapy-hpc-consumer") or "pvapy-hpc-consumer", "-dc", "-siu", "0"]
+    command = [
+        shutil.which("pvapy-hpc-consumer") or str(Path(sys.executable).parent / "pvapy-hpc-consumer"),
+        "-dc",
+        "-siu",
+        "0",
+    ]
     command += ["-ic", CHANNEL, "-oc", "bench:pvapy:output", "-of", "uniqueId"]
     command += ["-sqs", str(case.queue), "-rqs", str(case.queue)]
     command += ["-pf", str(HERE / "recorder.py"), "-pc", "RecordingPassThrough"]

@@ -22,8 +22,9 @@ from beamcast.security.secret import Refused
 
 logger = logging.getLogger(__name__)
 
-# An exchange costs each side about 0.3 ms; a window of 64 frames lasts 6 ms at 10 000 frames/s.
-PERIOD_S = 0.004
+# An exchange costs each side about 0.3 ms, so not too often; a window of 64 frames lasts 12 ms at 5000 frames/s, so not
+# too seldom.
+PERIOD_S = 0.01
 # The dispatcher takes a rank for silent after `SILENCE_S` without a word, so say one several times in between.
 IDLE_PERIOD_S = 0.25
 SILENCE_S = 1.5
