@@ -25,7 +25,7 @@ from beamcast.members.join import SECRET_FILE
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.post import Post
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
-from beamcast.pools.inputs import id_field_of, id_reader
+from beamcast.pools.inputs import id_field_of, id_reader, payload_bytes
 from beamcast.pools.tally import take_keys
 from beamcast.pva.environment import check_bound, free_port
 from beamcast.pva.messages import (
@@ -53,6 +53,8 @@ TICK_S = 0.1
 WAIT_S = 0.02
 # The part of the memory through which frames pass on their way to disk.
 SPILL_BUFFER_SHARE = 0.25
+# What a structure without an array is taken for.
+SIZE_WITHOUT_ARRAY_BYTES = 1024
 
 
 class Dispatching:
@@ -78,7 +80,6 @@ class Dispatching:
         self._counts_from: int | None = None
         self._told: set[tuple[str, int, int]] = set()
         self.armed = False
-        self.drain = False
         self.stop = False
 
     def _post(self, pool: DispatchedPool, server: Any, run_dir: Path) -> Post:
@@ -111,7 +112,7 @@ class Dispatching:
         if probe is None:
             return
         read_id = id_reader(probe, id_field_of(probe, (self._plan.id_field,), channel=self._plan.source))
-        size_bytes = _payload_bytes(probe)
+        size_bytes = payload_bytes(probe) or SIZE_WITHOUT_ARRAY_BYTES
         # As ids stand in keys: a negative one comes before the 0 that begins an epoch.
         self._last = read_id(probe) & ID_MASK
         with self._lock:
@@ -317,16 +318,6 @@ class Dispatching:
             "sent_again": float(sum(total.sends_again for total in totals)),
             "lost_by_policy": float(sum(total.lost for total in totals)),
         }
-
-
-def _payload_bytes(probe: Any) -> int:
-    """Bytes of one frame: of its image, or a guess of 1 KiB for a structure without one."""
-    import numpy as np
-
-    value = probe["value"] if probe.hasField("value") else None
-    if isinstance(value, tuple) and value and isinstance(value[0], dict):
-        return max(1, sum(np.asarray(array).nbytes for array in value[0].values()))
-    return int(value.nbytes) if isinstance(value, np.ndarray) and value.nbytes else 1024
 
 
 def main() -> None:

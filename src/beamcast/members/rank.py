@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from msgspec import structs
 
 from beamcast.core.errors import BeamcastError
@@ -20,7 +19,7 @@ from beamcast.pools.acks import Acks
 from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.consumer import ConsumerLoop
 from beamcast.pools.frame import Frame, GatheredFrame
-from beamcast.pools.inputs import Inputs, id_field_of, look_at
+from beamcast.pools.inputs import Inputs, id_field_of, look_at, payload_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.metadata import PATIENCE_S, JoinedWork, MetadataFeed, frame_with_metadata
 from beamcast.pools.processor import Context, Station, load_processor, open_output
@@ -283,12 +282,7 @@ class Rank:
         """Payload of one frame, taken from the probe: all frames of a stream have one size as a rule."""
         channels = self._inputs.channels
         probe = channels[0].probe if channels else None
-        if probe is None or not probe.hasField("value"):
-            return 0
-        value = probe["value"]
-        if isinstance(value, tuple) and value and isinstance(value[0], dict):
-            return sum(np.asarray(array).nbytes for array in value[0].values())
-        return int(np.asarray(value).nbytes) if isinstance(value, np.ndarray) else 0
+        return 0 if probe is None else payload_bytes(probe)
 
 
 def _place(arguments: Any) -> Place:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from operator import itemgetter, methodcaller
 from typing import Any
 
+import numpy as np
+
 from beamcast.core.errors import DataError, WorldError
 from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
 from beamcast.pva.messages import Input
@@ -56,6 +58,14 @@ def id_field_of(update: Any, candidates: tuple[str, ...], *, channel: str) -> st
         f"channel {channel} has no id field {candidates[0]!r}; its fields are: {', '.join(sorted(update.keys()))}",
         hint="set id_field under [source] to the field that numbers the frames",
     )
+
+
+def payload_bytes(update: Any) -> int:
+    """Bytes of the array in an update's `value`; 0 where it has none."""
+    value = update["value"] if update.hasField("value") else None
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        return sum(np.asarray(array).nbytes for array in value[0].values())
+    return int(value.nbytes) if isinstance(value, np.ndarray) else 0
 
 
 def look_at(channel: str, *, timeout_s: float, should_stop: Callable[[], bool]) -> Any:

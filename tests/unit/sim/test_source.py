@@ -1,13 +1,12 @@
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from beamcast.core.errors import DataError, UsageError
 from beamcast.sim.payload import PayloadMaker
 from beamcast.sim.source import RandomSource, open_source
-
-h5py = pytest.importorskip("h5py")
 
 
 @pytest.fixture
