@@ -8,6 +8,7 @@ A check answers with the reason why a component can't be used here, or None when
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -67,12 +68,14 @@ def _slurm() -> str | None:
 @cache
 def _mpi() -> str | None:
     """MPI that really starts ranks."""
-    missing = _commands("mpiexec")
-    if missing:
-        return "no mpiexec on PATH; `pip install mpich` brings one"
+    # As `beamcast run` looks for it: beside the interpreter first, since nobody need activate an environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    launcher = shutil.which("mpiexec", path=path)
+    if launcher is None:
+        return "no mpiexec beside the interpreter or on PATH; `pip install mpich` brings one"
     try:
         tried = subprocess.run(
-            ["mpiexec", "-n", "2", "true"], capture_output=True, text=True, timeout=30, check=False
+            [launcher, "-n", "2", "true"], capture_output=True, text=True, timeout=30, check=False
         )
     except subprocess.TimeoutExpired:
         return "mpiexec starts nothing within 30 s"
