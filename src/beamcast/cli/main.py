@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from beamcast.cli import info, mirror, plan, query, rank, record, run, simulate
+from beamcast.cli import attach, info, mirror, plan, query, rank, record, run, simulate, submit
 from beamcast.cli.outcome import Quit, error_text
 from beamcast.core.errors import BeamcastError
 
@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
+app.command("submit")(submit.submit)
+app.command("attach")(attach.attach)
 app.command("status")(query.status)
 app.command("stop")(query.stop)
 app.command("report")(query.report)

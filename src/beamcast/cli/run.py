@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -29,6 +30,10 @@ NameOption = Annotated[str | None, typer.Option("--name", help="Name of the run;
 RunDirOption = Annotated[
     Path | None, typer.Option("--run-dir", help="Run directory; absent: <run_root of the site>/<name>.")
 ]
+
+
+# What a detached run would have written to the terminal.
+CONSOLE_LOG = "console.log"
 
 
 def make_plan(
@@ -77,8 +82,10 @@ def run(
     site_settings: SetSiteOption = None,
     debug: DebugOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")] = False,
+    detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
     """Run WORKFLOW at a site and watch it. Ctrl-C drains the stream and ends; a second one ends at once."""
+    quiet = quiet or detached
     plan = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
     folder = RunDir((run_dir or Path(plan.site.run_root) / plan.run).absolute())
     configure_logging(debug=debug, quiet=quiet, file=folder.logs / "controller.log")
@@ -87,7 +94,8 @@ def run(
 
     console = output_console()
     with Watch(console, quiet=quiet) as watch:
-        controller = Controller(plan, folder, watch=watch)
+        opened = partial(_speak_into, folder.logs / CONSOLE_LOG) if detached else _say_nothing
+        controller = Controller(plan, folder, watch=watch, opened=opened)
         _stop_on_signals(controller.ask_stop)
         report = controller.run()
     allow_lost = plan.workflow.allow_lost
@@ -102,6 +110,19 @@ def run(
     elif status:
         print(f"error: the run was {report.state}: {report.reason}", file=sys.stderr)
     raise Quit(status)
+
+
+def _speak_into(path: Path) -> None:
+    """From now on stdout and stderr go into a file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
+
+
+def _say_nothing() -> None:
+    """A run on a terminal has nothing to do when its directory is made."""
 
 
 def shown_path(path: Path) -> str:

@@ -25,11 +25,14 @@ from beamcast.core.errors import BeamcastError, UsageError, WorldError
 from beamcast.core.keyset import encode_keys
 from beamcast.core.lifecycle import RankState, RunEvent, RunLifecycle, RunState
 from beamcast.launch.accounts import Accounts
+from beamcast.launch.lease import RunLease
 from beamcast.launch.parsl_start import ParslStart
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.launch.run_pvs import RunPvs
 from beamcast.launch.rundir import RunDir
+from beamcast.launch.statefile import StateFile
+from beamcast.launch.stop_request import take_request
 from beamcast.members.child import end_member, start_member
 from beamcast.members.join import Join, write_join
 from beamcast.members.names import NameServerProcess
@@ -70,10 +73,21 @@ CHILD_RESTARTS = 3
 class Controller:
     """One run. `run` does all of it and returns the final report."""
 
-    def __init__(self, plan: RunPlan, run_dir: RunDir, *, watch: Callable[[Report], None]) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        run_dir: RunDir,
+        *,
+        watch: Callable[[Report], None],
+        opened: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`watch` gets a report twice a second; `opened` is called once the run directory is ours and made."""
         self._plan = plan
         self._dir = run_dir
         self._watch = watch
+        self._opened = opened
+        self._lease: RunLease | None = None
+        self._state_file = StateFile(run_dir.state)
         self._lock = threading.RLock()
         self._roster = Roster(plan)
         self._life = RunLifecycle()
@@ -106,7 +120,28 @@ class Controller:
     def run(self) -> Report:
         """From submission to the report. Raises what made it impossible to begin; failures later are in the
         report and in `error`."""
-        secret = self._dir.create(self._plan)
+        with self._dir.own(self._plan.run) as self._lease:
+            secret = self._dir.create(self._plan)
+            self._opened()
+            try:
+                self._conduct(secret)
+            except BeamcastError as error:
+                # Who looks later, from elsewhere, has only what is in the run directory.
+                self._fail(error)
+                self._leave_report()
+                raise
+            return self._leave_report()
+
+    def _leave_report(self) -> Report:
+        report = self._report()
+        assert self._lease is not None
+        if not self._lease.lost:
+            write_report(self._dir.report, report)
+            self._dir.state.unlink(missing_ok=True)
+        self._watch(report)
+        return report
+
+    def _conduct(self, secret: RunSecret) -> None:
         with ExitStack() as stack:
             self._open_network(stack, secret)
             stack.callback(self._end_children)
@@ -120,10 +155,6 @@ class Controller:
                 self._open_starts += starts
             self._loop()
             self._stop_members()
-        report = self._report()
-        write_report(self._dir.report, report)
-        self._watch(report)
-        return report
 
     # -- network ---------------------------------------------------------------------------------------------------
 
@@ -292,13 +323,27 @@ class Controller:
             if report is not None:
                 next_status = now + STATUS_PERIOD_S
                 self._show(report)
+                self._take_stop_request()
 
     def _show(self, report: Report) -> None:
         assert self._pvs is not None
         self._pvs.update(report)
+        self._state_file(report)
         self._watch(report)
 
+    def _take_stop_request(self) -> None:
+        """Hosts that can't reach us leave their request in the run directory."""
+        request = take_request(self._dir.path)
+        if request is not None:
+            logger.info("%s (pid %d) asks to stop", request.host, request.pid)
+            self._stop_asked += 2 if request.at_once else 1
+
     def _tick(self, now: float) -> None:
+        assert self._lease is not None
+        if self._lease.lost:
+            raise WorldError(
+                f"another controller has taken over {self._dir.path}: this one was taken for dead"
+            )
         self._watch_members(now)
         self._accounts.check_failed()
         self._roster.next_epoch()
@@ -485,6 +530,8 @@ class Controller:
         return "\n  " + "\n  ".join(lines) if lines else ""
 
     def _fail(self, error: BeamcastError) -> None:
+        if self._life.state.is_final:
+            return
         self._error = error
         self._reason = str(error)
         logger.error("the run fails: %s", error)
@@ -515,13 +562,12 @@ class Controller:
             time.sleep(TICK_S)
 
     def _report(self) -> Report:
-        assert self._name_server is not None
         with self._lock:
             return self._accounts.report(
                 self._roster,
                 state=self._life.state.value,
                 reason=self._reason,
-                name_server=str(self._name_server.endpoint),
+                name_server=str(self._name_server.endpoint) if self._name_server is not None else "",
                 versions=_versions(),
             )
 

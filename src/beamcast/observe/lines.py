@@ -1,6 +1,6 @@
 """A run in one line of text, for logs and pipes, and the rate between two reports."""
 
-from beamcast.observe.report import Report
+from beamcast.observe.report import AllocationReport, Report
 
 
 class RateMeter:
@@ -38,3 +38,22 @@ def read_line(report: Report) -> str | None:
         return None
     channels = " ".join(report.result_channels)
     return f"EPICS_PVA_NAME_SERVERS={report.name_server} pvget {channels}"
+
+
+def allocation_line(report: Report) -> str | None:
+    """What the scheduler says of the run's jobs that matter now; None for a run without a scheduler."""
+    if not report.allocations:
+        return None
+    last = report.allocations[-1].number
+    current = [
+        each for each in report.allocations if each.number == last or each.state in ("waiting", "running")
+    ]
+    return "; ".join(_allocation(each) for each in current)
+
+
+def _allocation(one: AllocationReport) -> str:
+    name = f"job {one.job}" if one.job else f"allocation {one.number}"
+    where = f" on {', '.join(one.nodes[:4])}{' …' if len(one.nodes) > 4 else ''}" if one.nodes else ""
+    place = f", number {one.position} in the queue" if one.position is not None else ""
+    reason = f" ({one.reason})" if one.reason else ""
+    return f"{name} is {one.state}{where}{place}{reason}"

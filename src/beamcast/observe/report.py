@@ -107,6 +107,19 @@ class MetadataReport(Part, frozen=True, kw_only=True):
     unusable: int = 0
 
 
+class AllocationReport(Part, frozen=True, kw_only=True):
+    """One batch job of the run, as the scheduler tells of it. `state`: waiting, running, ended, rejected or unknown;
+    `reason`: why it waits, or why it ended; `position`: its place in the queue, from 1, where that can be known."""
+
+    number: int
+    job: str = ""
+    state: str = "unknown"
+    reason: str = ""
+    position: int | None = None
+    nodes: tuple[str, ...] = ()
+    waited_s: float | None = None
+
+
 class Report(Part, frozen=True, kw_only=True):
     """The whole report."""
 
@@ -127,6 +140,7 @@ class Report(Part, frozen=True, kw_only=True):
     throughput: Throughput
     versions: dict[str, str]
     metadata: tuple[MetadataReport, ...] = ()
+    allocations: tuple[AllocationReport, ...] = ()
 
 
 def encode_report(report: Report) -> bytes:
