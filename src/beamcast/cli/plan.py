@@ -66,13 +66,16 @@ def _ranks(ranks: list[dict[str, Any]]) -> Table:
             "rank": f"{rank['pool']}/{rank['rank']}",
             "role": rank["role"],
             "place": f"{rank['node']}:{rank['local_rank']}",
+            "GPU": rank["gpu"],
+            "CPUs": rank["cpus"],
             "set/turn": f"{rank['set']}/{rank['turn']}" if "set" in rank else "",
             "reads": ", ".join(one["channel"] for one in rank["inputs"]),
             "serves": rank["output"],
         }
         for rank in ranks
     ]
-    return _rows(rows, ("rank", "role", "place", "set/turn", "reads", "serves"))
+    hardware = tuple(column for column in ("GPU", "CPUs") if any(row[column] for row in rows))
+    return _rows(rows, ("rank", "role", "place", *hardware, "set/turn", "reads", "serves"))
 
 
 def _rows(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:

@@ -8,8 +8,10 @@ from typing import Any
 from beamcast.config.site import Face, LocalProvider
 from beamcast.core.errors import WorldError
 from beamcast.core.place import Place
+from beamcast.launch.hardware import expected_share
 from beamcast.launch.parsl_start import ParslStart
 from beamcast.launch.plan import RunPlan
+from beamcast.launch.seating import first_nodes
 from beamcast.pva.environment import server_environment
 from beamcast.pva.interfaces import resolve_address
 
@@ -46,13 +48,16 @@ def _rank(plan: RunPlan, pool_name: str, place: Place) -> Tree:
     channels = plan.channels(pool_name, place.rank)
     slot = plan.slot(pool, place)
     inputs = plan.inputs(pool, place, [0] * len(plan.producers(pool)))
+    share = expected_share(plan.site.node, pool, place)
     shared = {"group": slot.group, "set": slot.set, "turn": slot.turn} if pool.role == "consumer" else {}
     return {
         "pool": pool_name,
         "role": pool.role,
         "rank": place.rank,
-        "node": place.node,
+        "node": f"node{first_nodes(plan)[pool_name] + place.node_index}",
         "local_rank": place.local_rank,
+        "gpu": share.gpu_name,
+        "cpus": share.cpus,
         **shared,
         "inputs": [{"channel": one.channel, "request": one.request} for one in inputs],
         "output": channels.output,
@@ -135,4 +140,5 @@ def batch_script(plan: RunPlan, config: Any) -> str | None:
         provider.submit("process_worker_pool.py <as Parsl fills it in at the start>", 1, "beamcast")
         scripts = [path for path in Path(folder).iterdir() if path.suffix not in (".stdout", ".stderr")]
         text = "\n".join(path.read_text() for path in scripts)
+        text = re.sub(r"beamcast\.\d+\.\d+", "beamcast.<time>", text)
         return re.sub(re.escape(folder), "<run directory>/parsl/000/submit_scripts", text)

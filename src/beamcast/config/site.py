@@ -1,6 +1,6 @@
 """The site file: where a run happens. Everything that differs between facilities, and nothing else."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,9 @@ class SlurmProvider(Struct, tag_field="kind", tag="slurm", frozen=True, kw_only=
     constraint: Annotated[str | None, Meta(description="features that nodes must have, such as gpu")] = None
     scheduler_options: Annotated[str, Meta(description="lines for the batch script, each with #SBATCH")] = ""
     exclusive: Annotated[bool, Meta(description="nodes are not shared with other jobs")] = True
+    gpus_per_node: Annotated[
+        Count | None, Meta(description="GPUs to ask for on each node; absent: none are asked for")
+    ] = None
 
 
 class PbsProvider(Struct, tag_field="kind", tag="pbs", frozen=True, kw_only=True):
@@ -52,13 +55,34 @@ class Allocation(Struct, frozen=True, kw_only=True):
             ge=0, description="further allocations to ask for when one ends early; start mode 'workers' only"
         ),
     ] = 0
-    worker_init: Annotated[str, Meta(description="shell lines that prepare a node: modules, environment")] = (
-        ""
-    )
+    modules: Annotated[
+        tuple[str, ...],
+        Meta(description="environment modules to load on a node, in order, before worker_init"),
+    ] = ()
+    environment: Annotated[
+        dict[str, str], Meta(description="variables to set on a node, before worker_init")
+    ] = msgspec.field(default_factory=dict)
+    worker_init: Annotated[
+        str, Meta(description="shell lines that prepare a node, such as activating a Python environment")
+    ] = ""
 
 
 class WorkersStart(Struct, tag_field="mode", tag="workers", frozen=True, kw_only=True):
     """One Parsl task for each rank; a dead rank is restarted alone."""
+
+    bind_option: Annotated[
+        str,
+        Meta(
+            description="pbs: the option of mpiexec to which `none` is given, so that it binds no worker to a core"
+        ),
+    ] = "--bind-to"
+    overrides: Annotated[
+        str | None,
+        Meta(
+            description="further arguments of the mpiexec or srun that starts one manager on each node; absent: what "
+            "the provider needs"
+        ),
+    ] = None
 
 
 class MpiStart(Struct, tag_field="mode", tag="mpi", frozen=True, kw_only=True):
@@ -67,10 +91,75 @@ class MpiStart(Struct, tag_field="mode", tag="mpi", frozen=True, kw_only=True):
     launcher: Annotated[str, Meta(description="the command that starts MPI ranks: mpiexec or srun")] = (
         "mpiexec"
     )
-    options: Annotated[tuple[str, ...], Meta(description="further arguments of the launcher")] = ()
+    options: Annotated[
+        tuple[str, ...],
+        Meta(description="further arguments of the launcher, such as how it binds ranks to CPUs"),
+    ] = ()
 
 
 Start = WorkersStart | MpiStart
+
+
+class Node(Struct, frozen=True, kw_only=True):
+    """What one node has, and how the ranks of a pool on it share it out. Ranks bind themselves under every launcher."""
+
+    cpus: Annotated[
+        Count | None,
+        Meta(description="CPUs (hardware threads) to ask the scheduler for; absent: its default"),
+    ] = None
+    gpus: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="names of the GPUs, as `gpu_variable` wants them, in the order in which local ranks get one "
+            "each; empty: none"
+        ),
+    ] = ()
+    gpu_variable: Annotated[
+        str,
+        Meta(
+            description="the variable that shows a rank its GPU: CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES, "
+            "ZE_AFFINITY_MASK"
+        ),
+    ] = "CUDA_VISIBLE_DEVICES"
+    cpu_sets: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="CPUs next to each GPU, such as '24-31,56-63', in the order of `gpus`; without GPUs, those of "
+            "each local rank; empty: ranks are not bound"
+        ),
+    ] = ()
+    scratch: Annotated[
+        str | None,
+        Meta(
+            description="folder on the node's disk for temporary files (TMPDIR of ranks); absent: the node's default"
+        ),
+    ] = None
+
+
+class GlobusCompute(Struct, frozen=True, kw_only=True):
+    """An endpoint that starts the ranks far away. docs/how-to/globus-compute.md says how it is set up."""
+
+    endpoint: Annotated[str, Meta(description="the endpoint's id, a UUID")]
+    public_key: Annotated[
+        str | None,
+        Meta(
+            description="the site's X25519 public key, in hexadecimal: all that is secret is sealed to it; absent: "
+            "nothing can be started"
+        ),
+    ] = None
+    key_file: Annotated[
+        str, Meta(description="the site's private key, on the endpoint's nodes; only its owner may read it")
+    ] = "~/.beamcast/site.key"
+    run_root: Annotated[
+        str, Meta(description="folder for run directories over there; all nodes of an allocation must see it")
+    ] = "~/.beamcast/runs"
+    options: Annotated[
+        dict[str, object],
+        Meta(description="values for the endpoint's user template, such as account and queue"),
+    ] = msgspec.field(default_factory=dict)
+
+
+Executor = Literal["parsl", "external", "globus-compute"]
 
 
 class Face(Struct, frozen=True, kw_only=True):
@@ -107,6 +196,16 @@ class Site(Struct, frozen=True, kw_only=True):
 
     name: Name
     description: Annotated[str, Meta(description="a line for people")] = ""
+    executor: Annotated[
+        Executor,
+        Meta(
+            description="who starts the ranks: parsl submits and starts; external: you submit a script that is "
+            "written; globus-compute: an endpoint far away"
+        ),
+    ] = "parsl"
+    globus: Annotated[
+        GlobusCompute | None, Meta(description="the endpoint, where the executor is globus-compute")
+    ] = None
     provider: Annotated[Provider, Meta(description="who gives the nodes")] = msgspec.field(
         default_factory=LocalProvider
     )
@@ -114,5 +213,6 @@ class Site(Struct, frozen=True, kw_only=True):
         default_factory=WorkersStart
     )
     allocation: Allocation = Allocation()
+    node: Node = Node()
     network: Network = Network()
     run_root: Annotated[str, Meta(description="folder for run directories; nodes must see it")] = "runs"

@@ -210,6 +210,12 @@ class Pool(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     ranks: Annotated[Count, Meta(description="how many processes")] = 1
+    gpu: Annotated[
+        bool | None,
+        Meta(
+            description="whether each rank gets a GPU, where the site's nodes have any; absent: those of consumers do"
+        ),
+    ] = None
     processor: Annotated[
         str, Meta(description="'file.py:Class' (beside the workflow file) or 'package.module:Class'")
     ] = "beamcast.processors.passthrough:PassThrough"

@@ -211,6 +211,11 @@ class Accounts:
             server_overruns=record.counters.server_overruns,
             receiver_rejected=record.counters.receiver_rejected,
             deaths=tuple(record.deaths),
+            node=where.node_index if where else 0,
+            local_rank=where.local_rank if where else 0,
+            gpu=where.gpu_name if where else "",
+            cpus=where.cpus if where else "",
+            misplaced=record.misplaced,
         )
 
     def _metadata(self, roster: Roster) -> tuple[MetadataReport, ...]:

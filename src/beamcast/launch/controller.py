@@ -25,6 +25,7 @@ from beamcast.core.errors import BeamcastError, UsageError, WorldError
 from beamcast.core.keyset import encode_keys
 from beamcast.core.lifecycle import RankState, RunEvent, RunLifecycle, RunState
 from beamcast.launch.accounts import Accounts
+from beamcast.launch.hardware import shares
 from beamcast.launch.lease import RunLease
 from beamcast.launch.parsl_start import ParslStart
 from beamcast.launch.plan import RunPlan
@@ -182,6 +183,7 @@ class Controller:
             beamline_interfaces=network.beamline.interfaces,
             cluster_interfaces=network.cluster.interfaces,
             controller_silence_s=CONTROLLER_SILENCE_S,
+            hardware=shares(self._plan.site.node, self._plan.pools),
         )
         write_join(self._dir.path, join)
         apply_environment(server_environment(address=pvs.host, port=pvs.port, name_servers=[str(names)]))

@@ -18,6 +18,7 @@ from msgspec import structs
 from beamcast.config.site import LocalProvider, MpiStart
 from beamcast.core.errors import UsageError
 from beamcast.launch import interchange
+from beamcast.launch.node_lines import node_preparation
 from beamcast.launch.plain_path import plain_path
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import allocation_nodes, seating, workers_per_node
@@ -152,7 +153,7 @@ class ParslStart:
 
     def _worker_init(self) -> str:
         node_file = self._node_file() if isinstance(self._plan.site.start, MpiStart) else ""
-        return "\n".join(filter(None, [self._plan.site.allocation.worker_init, node_file]))
+        return "\n".join(filter(None, [node_preparation(self._plan.site), node_file]))
 
     def _node_file(self) -> str:
         """Parsl's MPI support wants a scheduler's list of nodes. Without a scheduler it gets one that names this

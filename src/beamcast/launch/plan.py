@@ -10,6 +10,7 @@ from beamcast.config.site import Site
 from beamcast.config.workflow import Metadata, Pool, Workflow
 from beamcast.core.ledger import PoolShape
 from beamcast.core.place import Place, Slot, assign, set_members, spread
+from beamcast.launch.hardware import with_gpu
 from beamcast.pva.messages import DispatchedPool, DispatchPlan, Input, MetadataPlan
 
 OUTPUT_ID_FIELD = "uniqueId"
@@ -91,7 +92,8 @@ class RunPlan:
     def places(self, pool: Pool) -> tuple[Place, ...]:
         """Where the ranks are expected to sit; a rank's own word at registration counts in the end."""
         nodes = [f"node{index}" for index in range(self.nodes_of(pool))]
-        return spread(pool.ranks, nodes, self.site.allocation.ranks_per_node)
+        places = spread(pool.ranks, nodes, self.site.allocation.ranks_per_node)
+        return tuple(with_gpu(self.site.node, pool, place) for place in places)
 
     def nodes_of(self, pool: Pool) -> int:
         """How many nodes the pool is spread over."""

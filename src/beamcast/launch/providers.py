@@ -6,7 +6,7 @@ from parsl.launchers import MpiExecLauncher, SimpleLauncher, SingleNodeLauncher,
 from parsl.providers import LocalProvider as ParslLocalProvider
 from parsl.providers import PBSProProvider, SlurmProvider
 
-from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, Site
+from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, Site, Start, WorkersStart
 from beamcast.config.site import SlurmProvider as SlurmSite
 
 # How often the scheduler is asked about our one job. Parsl has 60 s built in, and then a killed allocation is
@@ -59,9 +59,9 @@ def make_provider(site: Site, *, worker_init: str) -> Any:
                 nodes_per_block=site.allocation.nodes,
                 walltime=clock(float(site.allocation.walltime)),
                 # A node that fails must end the job: requeued, it would start again without a controller.
-                scheduler_options="\n".join(filter(None, ["#SBATCH --no-requeue", slurm.scheduler_options])),
+                scheduler_options="\n".join(["#SBATCH --no-requeue", *_slurm_lines(site, slurm)]),
                 exclusive=slurm.exclusive,
-                launcher=FirstNode() if mpi else SrunLauncher(),
+                launcher=FirstNode() if mpi else SrunLauncher(overrides=srun_options(site)),
             )
         case PbsProvider() as pbs:
             return AttentivePbs(
@@ -72,8 +72,34 @@ def make_provider(site: Site, *, worker_init: str) -> Any:
                 nodes_per_block=site.allocation.nodes,
                 walltime=clock(float(site.allocation.walltime)),
                 scheduler_options=pbs.scheduler_options,
-                launcher=FirstNode() if mpi else MpiExecLauncher(overrides="--ppn 1"),
+                **({"cpus_per_node": site.node.cpus} if site.node.cpus is not None else {}),
+                launcher=_mpiexec(site.start),
             )
+
+
+def _slurm_lines(site: Site, slurm: SlurmSite) -> list[str]:
+    lines = []
+    if slurm.gpus_per_node is not None:
+        lines.append(f"#SBATCH --gpus-per-node={slurm.gpus_per_node}")
+    if site.node.cpus is not None:
+        # Not by Parsl's own parameter: it adds its line to the last of these without a line end between.
+        lines.append(f"#SBATCH --cpus-per-task={site.node.cpus}")
+    return [*lines, *filter(None, slurm.scheduler_options.splitlines())]
+
+
+def srun_options(site: Site) -> str:
+    """Arguments of the srun that starts one process on each node. Since Slurm 22.05 a step does not take over
+    `--cpus-per-task`: without it everything on a node would share one core."""
+    if isinstance(site.start, WorkersStart) and site.start.overrides is not None:
+        return site.start.overrides
+    return "" if site.node.cpus is None else f"--cpus-per-task={site.node.cpus} --cpu-bind=none"
+
+
+def _mpiexec(start: Start) -> Any:
+    if isinstance(start, MpiStart):
+        return FirstNode()
+    overrides = "--ppn 1" if start.overrides is None else start.overrides
+    return MpiExecLauncher(bind_cmd=start.bind_option, overrides=overrides)
 
 
 def clock(seconds: float) -> str:

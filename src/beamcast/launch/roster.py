@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from beamcast.core.ids import ID_BITS
 from beamcast.core.lifecycle import RankEvent, RankLifecycle, RankState
 from beamcast.core.place import Place
+from beamcast.launch.hardware import misplaced, planned_seats
 from beamcast.launch.plan import RunPlan
 from beamcast.pva.messages import (
     PROTOCOL_VERSION,
@@ -56,6 +57,8 @@ class MemberRecord:
     next_epoch: int = 0
     ends_epoch: bool = False
     registered_at: float = 0.0
+    # How its place differs from the plan; empty where it does not.
+    misplaced: str = ""
     problem: str = ""
     problem_detail: str = ""
     problem_kind: str = ""
@@ -89,6 +92,9 @@ class Roster:
         for pool in plan.pools:
             ids = [MemberId(kind="rank", pool=pool.name, rank=rank) for rank in range(pool.ranks)]
             self.ranks[pool.name] = [self._add(identity) for identity in ids]
+        self._planned = {
+            pool.name: planned_seats(plan.site.node, pool, plan.places(pool)) for pool in plan.pools
+        }
         self.was_ready = False
         self.had_result = False
         self.arm = False
@@ -143,7 +149,10 @@ class Roster:
                 nodes=where.nodes,
                 local_rank=where.local_rank,
                 local_size=where.local_size,
+                gpu=where.gpu,
             )
+            planned = self._planned[request.member.pool][request.member.rank]
+            record.misplaced = misplaced(self._plan.site, planned, where)
 
     @staticmethod
     def _pid(record: MemberRecord) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from beamcast.core.errors import UsageError
+from beamcast.members.hardware import NodeShare
 from beamcast.pva.nameserver import Endpoint
 
 JOIN_FILE = "join.json"
@@ -23,6 +24,8 @@ class Join(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     beamline_interfaces: tuple[str, ...]
     cluster_interfaces: tuple[str, ...]
     controller_silence_s: float
+    # By pool. Absent: a pool of a run that binds nothing.
+    hardware: dict[str, NodeShare] = {}
 
     @property
     def rpc_channel(self) -> str:

@@ -11,12 +11,15 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from beamcast.members.child import end_member, start_member
+from beamcast.members.hardware import NodeShare, bind, rank_environment
+from beamcast.members.join import read_join
 from beamcast.members.member import EXIT_DONE, EXIT_UNWELCOME, PULSE_VARIABLE
 from beamcast.members.parent import die_with_parent
 
@@ -48,15 +51,19 @@ def keep(errand: Errand) -> int:
     A rank that ends by a signal or an error is started again as the next generation, at most `max_restarts` times.
     The controller may refuse a new generation, which ends it for good.
     """
+    node = read_join(Path(errand.run_dir)).hardware.get(errand.pool, NodeShare())
+    share = node.of(errand.local_rank, errand.local_size)
+    bind(share)
+    environment = rank_environment(node, share)
     status = EXIT_DONE
     for generation in range(errand.first_generation, errand.first_generation + errand.max_restarts + 1):
-        status = _run_once(errand, generation)
+        status = _run_once(errand, generation, environment)
         if status in (EXIT_DONE, EXIT_UNWELCOME):
             break
     return status
 
 
-def _run_once(errand: Errand, generation: int) -> int:
+def _run_once(errand: Errand, generation: int, environment: Mapping[str, str]) -> int:
     arguments = [f"--pool={errand.pool}", f"--rank={errand.rank}", f"--size={errand.size}"]
     arguments += [f"--generation={generation}", f"--placed-by={errand.placed_by}"]
     arguments += [f"--node-index={errand.node_index}", f"--nodes={errand.nodes}"]
@@ -69,7 +76,7 @@ def _run_once(errand: Errand, generation: int) -> int:
             run_dir=Path(errand.run_dir),
             name=name,
             arguments=arguments,
-            environment={PULSE_VARIABLE: str(speak)},
+            environment={**environment, PULSE_VARIABLE: str(speak)},
             pass_fds=[speak],
         )
     finally:

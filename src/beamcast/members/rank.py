@@ -13,6 +13,7 @@ from beamcast.core.gather import PartGatherer
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.place import Place
 from beamcast.core.reorder import ReorderWindow
+from beamcast.members.hardware import bound_cpus, given_gpu
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
 from beamcast.pools.acks import Acks
@@ -296,6 +297,7 @@ def _place(arguments: Any) -> Place:
         nodes=arguments.nodes,
         local_rank=arguments.local_rank,
         local_size=arguments.local_size,
+        gpu=given_gpu(os.environ)[0],
     )
 
 
@@ -313,6 +315,9 @@ def _whereabouts(ground: Ground, place: Place, placed_by: Any) -> Whereabouts:
         local_size=place.local_size,
         size=place.size,
         placed_by=placed_by,
+        gpu=place.gpu,
+        gpu_name=given_gpu(os.environ)[1],
+        cpus=bound_cpus(),
     )
 
 

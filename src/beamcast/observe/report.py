@@ -35,7 +35,8 @@ class MissingIds(Part, frozen=True, kw_only=True):
 
 
 class RankReport(Part, frozen=True, kw_only=True):
-    """One rank. `rate_hz`: frames processed per second of streaming."""
+    """One rank. `rate_hz`: frames processed per second of streaming. `node`, `local_rank`, `gpu`, `cpus`: where it
+    really sits, as the rank itself says; `misplaced`: how that differs from the plan."""
 
     rank: int
     host: str
@@ -51,6 +52,11 @@ class RankReport(Part, frozen=True, kw_only=True):
     server_overruns: int
     receiver_rejected: int
     deaths: tuple[str, ...] = ()
+    node: int = 0
+    local_rank: int = 0
+    gpu: str = ""
+    cpus: str = ""
+    misplaced: str = ""
 
 
 class PoolReport(Part, frozen=True, kw_only=True):

@@ -31,6 +31,8 @@ def summary(report: Report) -> RenderableType:
     if report.reason:
         head.append(f"  {report.reason.splitlines()[0]}")
     parts: list[RenderableType] = [head, _frames(report, running=False), _ranks(report, limit=None)]
+    if any(rank.misplaced or rank.gpu for pool in report.pools for rank in pool.ranks):
+        parts.append(_places(report))
     if report.missing:
         parts.append(_missing(report))
     if report.failed_frames:
@@ -80,6 +82,20 @@ def _ranks(report: Report, *, limit: int | None) -> Table:
         )
     if len(shown) < len(rows):
         table.add_row(f"… {len(rows) - len(shown)} more", *[""] * 8)
+    return table
+
+
+def _places(report: Report) -> Table:
+    """Where ranks really sat, where there is more to say than the host."""
+    table = _table(
+        "rank", "node", "local rank", "GPU", "CPUs", "not as planned", right=("node", "local rank")
+    )
+    rows = [(pool.name, rank) for pool in report.pools for rank in pool.ranks]
+    for pool, rank in rows[:LIVE_RANKS]:
+        wrong = Text(rank.misplaced, style="yellow")
+        table.add_row(f"{pool}/{rank.rank}", str(rank.node), str(rank.local_rank), rank.gpu, rank.cpus, wrong)
+    if len(rows) > LIVE_RANKS:
+        table.add_row(f"… {len(rows) - LIVE_RANKS} more", "", "", "", "", "")
     return table
 
 

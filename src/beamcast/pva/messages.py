@@ -36,7 +36,7 @@ class MemberId(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Whereabouts(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a member runs, as it found out itself."""
+    """Where a member runs, as it found out itself. `gpu`: its GPU's place in the site's list; `cpus`: ranges."""
 
     host: str
     pid: int
@@ -49,6 +49,9 @@ class Whereabouts(Message, frozen=True, kw_only=True, omit_defaults=True):
     local_size: int = 1
     size: int = 1
     placed_by: Literal["arguments", "mpi"] = "arguments"
+    gpu: int | None = None
+    gpu_name: str = ""
+    cpus: str = ""
 
 
 class Versions(Message, frozen=True, kw_only=True, omit_defaults=True):

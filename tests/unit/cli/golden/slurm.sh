@@ -1,0 +1,37 @@
+#!/bin/bash
+
+#SBATCH --job-name=beamcast.<time>
+#SBATCH --output=<run directory>/parsl/000/submit_scripts/beamcast.<time>.stdout
+#SBATCH --error=<run directory>/parsl/000/submit_scripts/beamcast.<time>.stderr
+#SBATCH --nodes=1
+#SBATCH --time=60
+#SBATCH --ntasks-per-node=1
+#SBATCH --no-requeue
+#SBATCH --exclusive
+#SBATCH --account=MyProject
+
+
+
+
+
+export JOBNAME="beamcast.<time>"
+
+set -e
+export CORES=$SLURM_CPUS_ON_NODE
+export NODES=$SLURM_JOB_NUM_NODES
+
+[[ "1" == "1" ]] && echo "Found cores : $CORES"
+[[ "1" == "1" ]] && echo "Found nodes : $NODES"
+WORKERCOUNT=1
+SCRIPT_DIR="<run directory>/parsl/000/submit_scripts"
+[[ -d $SCRIPT_DIR ]] || SCRIPT_DIR=""
+
+cat << SLURM_EOF > ${SCRIPT_DIR:+$SCRIPT_DIR/}cmd_$SLURM_JOB_NAME.sh
+process_worker_pool.py <as Parsl fills it in at the start>
+SLURM_EOF
+chmod a+x ${SCRIPT_DIR:+$SCRIPT_DIR/}cmd_$SLURM_JOB_NAME.sh
+
+srun --ntasks 1 -l  bash ${SCRIPT_DIR:+$SCRIPT_DIR/}cmd_$SLURM_JOB_NAME.sh
+
+[[ "1" == "1" ]] && echo "Done"
+
