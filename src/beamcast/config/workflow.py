@@ -158,6 +158,13 @@ class Restart(Struct, frozen=True, kw_only=True):
         Literal["fail-run", "go-on"],
         Meta(description="what then: end the run, or go on with the other ranks"),
     ] = "fail-run"
+    understudy: Annotated[
+        bool,
+        Meta(
+            description="keep the next process of each rank ready, about 60 MB of memory each: "
+            "a dead rank is back in less than a second"
+        ),
+    ] = True
 
 
 class Distribution(Struct, frozen=True, kw_only=True):

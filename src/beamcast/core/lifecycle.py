@@ -73,6 +73,7 @@ class RankEvent(StrEnum):
     DIE = "die"  # silent for too long, or its process is gone
     FAIL = "fail"  # it has said that it can't go on
     RESTART = "restart"  # another process takes its place: a new generation
+    REVIVE = "revive"  # it was silent, not dead: nobody has taken its place, and it speaks again
 
 
 _RUN_BEFORE_END = (
@@ -113,6 +114,7 @@ RANK_MOVES: Mapping[tuple[RankState, RankEvent], RankState] = {
     **{(state, RankEvent.DIE): RankState.DEAD for state in _RANK_BEFORE_END},
     **{(state, RankEvent.FAIL): RankState.FAILED for state in _RANK_BEFORE_END},
     (RankState.DEAD, RankEvent.RESTART): RankState.EXPECTED,
+    (RankState.DEAD, RankEvent.REVIVE): RankState.REGISTERED,
     (RankState.FAILED, RankEvent.RESTART): RankState.EXPECTED,
 }
 

@@ -19,12 +19,13 @@ import msgspec
 from msgspec import structs
 
 import beamcast
-from beamcast.config.site import WorkersStart
+from beamcast.config.site import LocalProvider, WorkersStart
 from beamcast.config.units import enc_hook
 from beamcast.core.errors import BeamcastError, UsageError, WorldError
 from beamcast.core.keyset import encode_keys
 from beamcast.core.lifecycle import RankState, RunEvent, RunLifecycle, RunState
 from beamcast.launch.accounts import Accounts
+from beamcast.launch.doubt import ASK_AGAIN_LOCAL_S, ASK_AGAIN_S, HEARTBEATS_MISSED, Doubts
 from beamcast.launch.hardware import shares
 from beamcast.launch.lease import RunLease
 from beamcast.launch.parsl_start import ParslStart
@@ -100,6 +101,7 @@ class Controller:
         self._ended_starts: dict[tuple[str, int | None], int | str] = {}
         self._open_starts = 0
         self._parsl: ParslStart | None = None
+        self._doubts: Doubts | None = None
         self._replacements = plan.site.allocation.replacements
         self._without_allocation: list[MemberRecord] = []
         self._lost_at = 0.0
@@ -150,12 +152,21 @@ class Controller:
             self._start_results()
             address = resolve_address(self._plan.site.network.cluster.interfaces)
             self._parsl = parsl = stack.enter_context(ParslStart(self._plan, self._dir.path, address=address))
+            self._doubts = stack.enter_context(self._doubtful(parsl))
             self._move(RunEvent.ALLOCATED)
             starts = parsl.start(self._start_ended)
             with self._lock:
                 self._open_starts += starts
             self._loop()
             self._stop_members()
+
+    def _doubtful(self, parsl: ParslStart) -> Doubts:
+        local = isinstance(self._plan.site.provider, LocalProvider)
+        return Doubts(
+            parsl.ask_about,
+            silence_s=HEARTBEATS_MISSED * float(self._plan.workflow.deadlines.heartbeat),
+            again_s=ASK_AGAIN_LOCAL_S if local else ASK_AGAIN_S,
+        )
 
     # -- network ---------------------------------------------------------------------------------------------------
 
@@ -451,7 +462,7 @@ class Controller:
     def _watch_members(self, now: float) -> None:
         silence = float(self._plan.workflow.deadlines.silence)
         for record in self._roster.silent(now=now, silence_s=silence):
-            self._died(record, now, f"no heartbeat for {silence:g} s")
+            self._died(record, now, f"no heartbeat for {silence:g} s", only_silent=True)
         for name, process in tuple(self._children.items()):
             record = self._roster.members[name]
             unheard = record.life.state is RankState.EXPECTED
@@ -466,11 +477,24 @@ class Controller:
             ranks = self._roster.ranks[pool] if rank is None else [self._roster.ranks[pool][rank]]
             for record in ranks:
                 self._start_is_over(record, now, status)
+        self._look_for_ended_allocations(now)
         for record in self._roster.problems():
             self._member_failed(record)
-
         if self._without_allocation and now - self._lost_at > ALLOCATION_SETTLE_S:
             self._replace_allocation()
+
+    def _look_for_ended_allocations(self, now: float) -> None:
+        """Where all ranks of one are silent, its scheduler may know more."""
+        if self._parsl is None or self._doubts is None:
+            return
+        heard_at = self._roster.heard_at()
+        for block, how in self._doubts.look(self._parsl.allocations(), heard_at, now=now).items():
+            lost = self._parsl.give_up(block)
+            self._open_starts -= len(lost)
+            for pool, rank in sorted(lost):
+                self._start_is_over(self._roster.ranks[pool][rank], now, how)
+            # Nobody else of it is to be waited for.
+            self._lost_at = now - ALLOCATION_SETTLE_S - TICK_S
 
     def _replace_allocation(self) -> None:
         """The ranks that have lost their allocation get another one."""
@@ -498,12 +522,12 @@ class Controller:
                 hint=f"its log is {self._log_of(record)}",
             )
 
-    def _died(self, record: MemberRecord, now: float, reason: str) -> None:
+    def _died(self, record: MemberRecord, now: float, reason: str, *, only_silent: bool = False) -> None:
         logger.warning("%s died: %s", record.identity, reason)
         # Nobody shall be sent to where it was: a client that tried in vain waits long before it asks again.
         assert self._name_server is not None
         self._name_server.forget(list(record.serves))
-        self._roster.died(record, now=now, reason=reason)
+        self._roster.died(record, now=now, reason=reason, only_silent=only_silent)
         if record.identity.kind != "rank":
             raise WorldError(
                 f"the {record.identity} died: {reason}{self._log_tail(record)}",

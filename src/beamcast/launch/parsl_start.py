@@ -16,7 +16,7 @@ from typing import Any, Self
 from msgspec import structs
 
 from beamcast.config.site import LocalProvider, MpiStart
-from beamcast.core.errors import UsageError
+from beamcast.core.errors import UsageError, WorldError
 from beamcast.launch import interchange
 from beamcast.launch.node_lines import node_preparation
 from beamcast.launch.plain_path import plain_path
@@ -27,6 +27,11 @@ from beamcast.members.seat import Seat, hands_seen, sit, taken_by, write_seats
 EXECUTOR = "ranks"
 NODE_FILE = "nodes"
 REPLACEMENT = "allocation-"
+# Parsl counts its blocks from here.
+FIRST_BLOCK = "0"
+# As long as members wait for a silent controller: a link that was cut for less must not cost the allocation. That a job
+# has ended is learned from the scheduler meanwhile (`beamcast.launch.doubt`).
+PARSL_SILENCE_S = 30
 
 OnEnd = Callable[[str, int | None, int | str], None]
 
@@ -38,6 +43,7 @@ def mpi_command(
     max_restarts: int,
     python: str,
     *,
+    understudy: bool,
     stdout: str,
     stderr: str,
     parsl_resource_specification: dict[str, Any],
@@ -46,6 +52,7 @@ def mpi_command(
     keyword arguments, from the call."""
     words = [python, "-m", "beamcast.members.keeper", "--run-dir", run_dir, "--pool", pool]
     words += ["--size", str(size), "--max-restarts", str(max_restarts)]
+    words += [] if understudy else ["--no-understudy"]
     return "exec $PARSL_MPI_PREFIX " + " ".join(shlex.quote(word) for word in words)
 
 
@@ -61,6 +68,8 @@ class ParslStart:
         self._closing = ExitStack()
         self._kernel: Any = None
         self._replaced = 0
+        # By the number of Parsl's block: whose starts are open in it.
+        self._allocations: dict[str, OpenSeats] = {}
 
     def __enter__(self) -> Self:
         from parsl.dataflow.dflow import DataFlowKernel
@@ -131,7 +140,7 @@ class ParslStart:
             "loopback_address": "127.0.0.1",
             "provider": make_provider(self._plan.site, worker_init=self._worker_init()),
             "heartbeat_period": 2,
-            "heartbeat_threshold": 10,
+            "heartbeat_threshold": PARSL_SILENCE_S,
             "encrypted": True,
             # Where we ask for another allocation ourselves, one that failed must not spoil the executor for good.
             "block_error_handler": not self._plan.site.allocation.replacements,
@@ -170,7 +179,7 @@ class ParslStart:
             for pool in self._plan.pools:
                 self._watch_mpi(self._submit_mpi(pool.name), pool.name, on_end)
             return len(self._plan.pools)
-        self._seat(self._run_dir, self._seats, on_end)
+        self._seat(FIRST_BLOCK, self._run_dir, self._seats, on_end)
         return len(self._seats)
 
     def replace(self, generations: Mapping[tuple[str, int], int], on_end: OnEnd) -> int:
@@ -182,15 +191,44 @@ class ParslStart:
             for seat in self._seats
             if (seat.pool, seat.rank) in generations
         )
-        self._kernel.executors[EXECUTOR].scale_out_facade(1)
-        self._seat(self._run_dir / f"{REPLACEMENT}{self._replaced}", seats, on_end)
+        self._seat(self._new_block(), self._run_dir / f"{REPLACEMENT}{self._replaced}", seats, on_end)
         return len(seats)
 
-    def _seat(self, seat_dir: Path, seats: tuple[Seat, ...], on_end: OnEnd) -> None:
+    def _new_block(self) -> str:
+        """Ask the scheduler for one more allocation; WorldError when it refuses."""
+        executor = self._kernel.executors[EXECUTOR]
+        blocks = executor.scale_out_facade(1)
+        if not blocks:
+            last = list(executor.status_facade.values())[-1]
+            raise WorldError(f"no further allocation could be had: {last.message}")
+        return str(blocks[0])
+
+    def allocations(self) -> dict[str, frozenset[tuple[str, int]]]:
+        """The ranks (pool, rank) of each allocation whose starts have not ended; none under an MPI start."""
+        return {block: seats.open for block, seats in tuple(self._allocations.items()) if seats.open}
+
+    def ask_about(self, block: str) -> str | None:
+        """How the scheduler says that an allocation has ended; None while it does not say so. May take seconds."""
+        from parsl.jobs.states import TERMINAL_STATES
+
+        executor = self._kernel.executors[EXECUTOR]
+        job = executor.blocks_to_job_id.get(block)
+        if job is None:
+            return None
+        (status,) = executor.provider.status([job])
+        if status.state not in TERMINAL_STATES:
+            return None
+        return f"its allocation (job {job}) has ended: {status.state.name.lower()}"
+
+    def give_up(self, block: str) -> frozenset[tuple[str, int]]:
+        """An allocation is gone: nobody is told about its starts any more. Returns those that were open."""
+        return self._allocations.pop(block).give_up()
+
+    def _seat(self, block: str, seat_dir: Path, seats: tuple[Seat, ...], on_end: OnEnd) -> None:
         """Fill an allocation with hands: whoever lands on a seat keeps its rank."""
         write_seats(seat_dir, seats)
         nodes = allocation_nodes(self._plan)
-        open_seats = OpenSeats(seat_dir, seats, on_end)
+        open_seats = self._allocations[block] = OpenSeats(seat_dir, seats, on_end)
         for hand in range(nodes * workers_per_node(self._seats)):
             future = self._submit(sit, [str(self._run_dir), str(seat_dir), hand, nodes])
             future.add_done_callback(partial(open_seats.hand_ended, hand))
@@ -217,6 +255,7 @@ class ParslStart:
             pool.ranks,
             pool.restart.max_restarts,
             sys.executable,
+            understudy=pool.restart.understudy,
             stdout=log,
             stderr=log,
             parsl_resource_specification={
@@ -244,6 +283,19 @@ class OpenSeats:
         self._open = {(seat.pool, seat.rank) for seat in seats}
         self._on_end = on_end
         self._lock = threading.Lock()
+
+    @property
+    def open(self) -> frozenset[tuple[str, int]]:
+        """Pool and rank of the starts that have not ended."""
+        with self._lock:
+            return frozenset(self._open)
+
+    def give_up(self) -> frozenset[tuple[str, int]]:
+        """Tell no more ends; returns the starts that were open."""
+        with self._lock:
+            given_up = frozenset(self._open)
+            self._open.clear()
+        return given_up
 
     def hand_ended(self, hand: int, done: "Future[Any]") -> None:
         """A task is over. One that failed without a seat never ran: then the ranks that nobody sits on have failed,

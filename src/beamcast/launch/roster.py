@@ -63,6 +63,8 @@ class MemberRecord:
     problem_detail: str = ""
     problem_kind: str = ""
     deaths: list[str] = field(default_factory=list)
+    # Nobody saw its end, it was not heard any more; a link that was cut has two ends.
+    only_silent: bool = False
 
     @property
     def live(self) -> bool:
@@ -192,8 +194,12 @@ class Roster:
         record = self.members.get(str(beat.member))
         if record is None or record.identity.generation != beat.member.generation:
             return Unwelcome(reason=f"{beat.member} is not of this run any more")
+        if record.only_silent and not record.live:
+            record.life.on(RankEvent.REVIVE, at=now)
+            record.deaths[-1] += "; it came back"
         if not record.live:
             return Unwelcome(reason=f"{beat.member} was given up: {self._last_death(record)}")
+        record.only_silent = False
         record.heard_at = now
         record.counts_from = beat.counts_from
         record.epoch, record.next_epoch, record.ends_epoch = beat.epoch, beat.next_epoch, beat.ends_epoch
@@ -354,8 +360,10 @@ class Roster:
                     return False
         return True
 
-    def died(self, record: MemberRecord, *, now: float, reason: str) -> None:
-        """A member is gone: silent for too long, or whoever started it says so."""
+    def died(self, record: MemberRecord, *, now: float, reason: str, only_silent: bool = False) -> None:
+        """A member is gone: `only_silent`, or whoever started it says so. A rank that was only silent may speak again
+        as long as no other has taken its place."""
+        record.only_silent = only_silent and record.identity.kind == "rank"
         if record.live or record.life.state is RankState.EXPECTED:
             record.life.on(RankEvent.DIE, at=now, reason=reason)
             record.deaths.append(reason)
@@ -368,6 +376,11 @@ class Roster:
         return [
             record for record in self.members.values() if record.live and now - record.heard_at > silence_s
         ]
+
+    def heard_at(self) -> dict[tuple[str, int], float]:
+        """When each rank (pool, rank) that has registered was heard last, dead or alive."""
+        ranks = (record for records in self.ranks.values() for record in records)
+        return {(one.identity.pool, one.identity.rank): one.heard_at for one in ranks if one.heard_at}
 
     def all_ready(self) -> bool:
         """Whether every member's monitor has received an update, so that the first frame may come."""

@@ -44,6 +44,7 @@ def seating(plan: RunPlan) -> tuple[Seat, ...]:
                 local_rank=place.local_rank,
                 local_size=place.local_size,
                 max_restarts=pool.restart.max_restarts,
+                understudy=pool.restart.understudy,
             )
             workers[node] = seat.worker + 1
             seats.append(seat)

@@ -11,17 +11,19 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from beamcast.members.child import end_member, start_member
+from beamcast.members.child import start_member
 from beamcast.members.hardware import NodeShare, bind, rank_environment
 from beamcast.members.join import read_join
-from beamcast.members.member import EXIT_DONE, EXIT_UNWELCOME, PULSE_VARIABLE
+from beamcast.members.member import EXIT_DONE, EXIT_UNWELCOME
 from beamcast.members.parent import die_with_parent
+from beamcast.members.understudy import PREPARE_AFTER_S, Actor, enter
 
 # A rank shows life at least as often as an exchange with a silent controller lasts.
 PULSE_GRACE_S = 2.5
@@ -43,6 +45,7 @@ class Errand:
     local_rank: int = 0
     local_size: int = 1
     silence_s: float = 5.0
+    understudy: bool = True
 
 
 def keep(errand: Errand) -> int:
@@ -54,59 +57,98 @@ def keep(errand: Errand) -> int:
     node = read_join(Path(errand.run_dir)).hardware.get(errand.pool, NodeShare())
     share = node.of(errand.local_rank, errand.local_size)
     bind(share)
-    environment = rank_environment(node, share)
-    status = EXIT_DONE
-    for generation in range(errand.first_generation, errand.first_generation + errand.max_restarts + 1):
-        status = _run_once(errand, generation, environment)
-        if status in (EXIT_DONE, EXIT_UNWELCOME):
-            break
-    return status
+    return Keeper(errand, rank_environment(node, share)).keep()
 
 
-def _run_once(errand: Errand, generation: int, environment: Mapping[str, str]) -> int:
-    arguments = [f"--pool={errand.pool}", f"--rank={errand.rank}", f"--size={errand.size}"]
-    arguments += [f"--generation={generation}", f"--placed-by={errand.placed_by}"]
-    arguments += [f"--node-index={errand.node_index}", f"--nodes={errand.nodes}"]
-    arguments += [f"--local-rank={errand.local_rank}", f"--local-size={errand.local_size}"]
-    name = f"{errand.pool}-{errand.rank}"
-    listen, speak = os.pipe()
-    try:
-        process = start_member(
+class Keeper:
+    """Keeps one rank: the process that plays it, and the one that is to play it next."""
+
+    def __init__(self, errand: Errand, environment: Mapping[str, str]) -> None:
+        """`environment`: what the rank gets besides the keeper's own, such as its GPU."""
+        self._errand = errand
+        self._environment = environment
+        self._understudy: Actor | None = None
+
+    def keep(self) -> int:
+        """As `keep`."""
+        errand, status = self._errand, EXIT_DONE
+        try:
+            for generation in range(errand.first_generation, self._last + 1):
+                status = self._play(generation)
+                if status in (EXIT_DONE, EXIT_UNWELCOME):
+                    break
+        finally:
+            if self._understudy is not None:
+                self._understudy.end()
+        return status
+
+    @property
+    def _last(self) -> int:
+        return self._errand.first_generation + self._errand.max_restarts
+
+    def _play(self, generation: int) -> int:
+        actor = self._next(generation)
+        try:
+            return self._watch(actor, may_restart=generation < self._last)
+        finally:
+            actor.end()
+
+    def _next(self, generation: int) -> Actor:
+        """The understudy, or where there is none, or it has died, a new process."""
+        waiting, self._understudy = self._understudy, None
+        if waiting is not None:
+            try:
+                waiting.begin(generation)
+                return waiting
+            except OSError:
+                waiting.end()
+        return enter(self._start, generation=generation)
+
+    def _watch(self, actor: Actor, *, may_restart: bool) -> int:
+        """Wait for the rank's end. One that has shown no life for too long, stopped or hanging as a whole, is killed:
+        the controller takes it for dead, and its place is needed. A rank that has not registered yet may take its
+        time."""
+        process, alive_since = actor.process, 0.0
+        while True:
+            ready, _, _ = select.select([actor.pulse], [], [], self._errand.silence_s + PULSE_GRACE_S)
+            if not ready:
+                if alive_since:
+                    process.kill()
+                    return process.wait()
+                if process.poll() is not None:
+                    return process.wait()
+                continue
+            if not os.read(actor.pulse, 4096):
+                return process.wait()  # the pipe is closed: the rank has ended, or is ending
+            alive_since = alive_since or time.monotonic()
+            if may_restart and time.monotonic() - alive_since > PREPARE_AFTER_S:
+                self._prepare()
+
+    def _prepare(self) -> None:
+        if self._understudy is None and self._errand.understudy:
+            self._understudy = enter(self._start, generation=None)
+
+    def _start(
+        self, more: Sequence[str], environment: dict[str, str], pass_fds: Sequence[int]
+    ) -> "subprocess.Popen[Any]":
+        errand = self._errand
+        arguments = [f"--pool={errand.pool}", f"--rank={errand.rank}", f"--size={errand.size}"]
+        arguments += [*more, f"--placed-by={errand.placed_by}"]
+        arguments += [f"--node-index={errand.node_index}", f"--nodes={errand.nodes}"]
+        arguments += [f"--local-rank={errand.local_rank}", f"--local-size={errand.local_size}"]
+        return start_member(
             "rank",
             run_dir=Path(errand.run_dir),
-            name=name,
+            name=f"{errand.pool}-{errand.rank}",
             arguments=arguments,
-            environment={**environment, PULSE_VARIABLE: str(speak)},
-            pass_fds=[speak],
+            environment={**self._environment, **environment},
+            pass_fds=pass_fds,
         )
-    finally:
-        os.close(speak)
-    try:
-        return _wait(process, listen, errand.silence_s)
-    finally:
-        os.close(listen)
-        end_member(process)
 
 
-def _wait(process: "subprocess.Popen[Any]", listen: int, silence_s: float) -> int:
-    """Wait for the rank's end. One that has shown no life for too long, stopped or hanging as a whole, is killed: the
-    controller takes it for dead, and its place is needed. A rank that has not registered yet may take its time."""
-    alive = False
-    while True:
-        ready, _, _ = select.select([listen], [], [], silence_s + PULSE_GRACE_S)
-        if not ready:
-            if alive:
-                process.kill()
-                return process.wait()
-            if process.poll() is not None:
-                return process.wait()
-            continue
-        if not os.read(listen, 4096):
-            return process.wait()  # the pipe is closed: the rank has ended, or is ending
-        alive = True
-
-
-def place_by_mpi(run_dir: str, pool: str, max_restarts: int, expected_size: int) -> Errand:
+def place_by_mpi(
+    run_dir: str, pool: str, max_restarts: int, expected_size: int, *, understudy: bool
+) -> Errand:
     """Ask MPI where this process is; leaves MPI again. SystemExit when the world is not as large as asked for."""
     from mpi4py import MPI
 
@@ -132,6 +174,7 @@ def place_by_mpi(run_dir: str, pool: str, max_restarts: int, expected_size: int)
         nodes=len(leaders),
         local_rank=local.rank,
         local_size=local.size,
+        understudy=understudy,
     )
     local.Free()
     MPI.Finalize()
@@ -145,9 +188,16 @@ def main() -> None:
     parser.add_argument("--pool", required=True)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--max-restarts", type=int, required=True)
+    parser.add_argument("--no-understudy", action="store_true")
     arguments = parser.parse_args()
     die_with_parent(os.getppid())
-    errand = place_by_mpi(arguments.run_dir, arguments.pool, arguments.max_restarts, arguments.size)
+    errand = place_by_mpi(
+        arguments.run_dir,
+        arguments.pool,
+        arguments.max_restarts,
+        arguments.size,
+        understudy=not arguments.no_understudy,
+    )
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)

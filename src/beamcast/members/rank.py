@@ -15,7 +15,9 @@ from beamcast.core.place import Place
 from beamcast.core.reorder import ReorderWindow
 from beamcast.members.hardware import bound_cpus, given_gpu
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.parent import die_with_parent
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
+from beamcast.members.understudy import wait_for_cue
 from beamcast.pools.acks import Acks
 from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.consumer import ConsumerLoop
@@ -328,8 +330,15 @@ def main() -> None:
     for number in ("rank", "size", "node-index", "nodes", "local-rank", "local-size"):
         parser.add_argument(f"--{number}", type=int, required=True)
     parser.add_argument("--placed-by", choices=("arguments", "mpi"), default="arguments")
+    parser.add_argument("--understudy", type=int, help="wait for a generation on this file descriptor")
     arguments = parser.parse_args()
     keep_freed_memory()
+    if arguments.understudy is not None:
+        die_with_parent(arguments.parent)
+        generation = wait_for_cue(arguments.understudy)
+        if generation is None:
+            leave(EXIT_DONE)
+        arguments.generation = generation
     ground = prepare(arguments, lambda join: join.node_interfaces)
     identity = MemberId(
         kind="rank", pool=arguments.pool, rank=arguments.rank, generation=arguments.generation

@@ -39,6 +39,7 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     local_size: int
     max_restarts: int
     first_generation: int = 0
+    understudy: bool = True
 
 
 class Sat(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,4 +126,5 @@ def _errand(run_dir: str, seat: Seat) -> Errand:
         nodes=seat.nodes,
         local_rank=seat.local_rank,
         local_size=seat.local_size,
+        understudy=seat.understudy,
     )

@@ -190,6 +190,27 @@ def test_silence_is_noticed_and_the_silent_are_sent_away() -> None:
     assert "no heartbeat for 2 s" in answer.reason
 
 
+def test_a_rank_that_was_only_silent_comes_back_where_nobody_has_taken_its_place() -> None:
+    play = ready_run()
+    record = play.roster.ranks["work"][1]
+    play.roster.died(record, now=play.now, reason="no heartbeat for 5 s", only_silent=True)
+    assert not record.live
+    orders(play.beat(rank("work", 1), "ready"))
+    assert record.usable
+    assert record.deaths == ["no heartbeat for 5 s; it came back"]
+    # Whoever ended it knows better.
+    play.roster.died(record, now=play.now, reason="its process ended")
+    assert isinstance(play.beat(rank("work", 1), "ready"), Unwelcome)
+
+
+def test_a_silent_rank_that_was_replaced_does_not_come_back() -> None:
+    play = ready_run()
+    record = play.roster.ranks["work"][1]
+    play.roster.died(record, now=play.now, reason="no heartbeat for 5 s", only_silent=True)
+    assert isinstance(play.register(rank("work", 1, 1)), Welcome)
+    assert isinstance(play.beat(rank("work", 1), "ready"), Unwelcome)
+
+
 def test_only_one_process_may_be_a_rank() -> None:
     play = ready_run()
     answer = play.register(rank("work", 1))
