@@ -204,15 +204,19 @@ class Trial:
         return sorted(found, key=lambda process: process.info["create_time"])
 
     def rank(self, pool: str, rank: int) -> psutil.Process:
-        """The process of a rank; RuntimeError when it has none just now."""
+        """The process of a rank, not its understudy, which is younger; RuntimeError when it has none just now."""
         found = self.processes("beamcast.members.rank", f"--pool={pool} ", f"--rank={rank} ")
         if not found:
             raise RuntimeError(f"rank {pool}/{rank} has no process")
-        return found[-1]
+        return found[0]
 
     def ranks(self, pool: str) -> list[psutil.Process]:
-        """The processes of a pool's ranks."""
-        return self.processes("beamcast.members.rank", f"--pool={pool} ")
+        """The processes of a pool's ranks, without understudies."""
+        oldest: dict[str, psutil.Process] = {}
+        for process in self.processes("beamcast.members.rank", f"--pool={pool} "):
+            (rank,) = [word for word in process.info["cmdline"] if word.startswith("--rank=")]
+            oldest.setdefault(rank, process)
+        return list(oldest.values())
 
     def managers(self) -> list[psutil.Process]:
         """Parsl's managers, one for each node of an allocation, and what they have started."""
