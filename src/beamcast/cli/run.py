@@ -56,7 +56,19 @@ def make_plan(
         )
     plan = RunPlan(run=run_name, loaded=loaded, site=chosen)
     check_places(plan)
+    check_results(plan)
     return plan
+
+
+def check_results(plan: RunPlan) -> None:
+    """UsageError when results are to be fetched from nodes that nobody can connect to."""
+    if plan.workflow.results is None or plan.site.network.nodes.reachable or plan.results_by == "push":
+        return
+    raise UsageError(
+        f"site {plan.site.name} has nodes that nobody can connect to, and the workflow says results by "
+        f"{plan.results_by!r}",
+        hint="leave `by` out of [results], or say 'push'",
+    )
 
 
 def check_places(plan: RunPlan) -> None:

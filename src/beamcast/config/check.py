@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from beamcast.config.check_metadata import ca_source_fits, metadata_fits
-from beamcast.config.check_parts import branches_fit, frames_can_be_repeated, parts_fit
+from beamcast.config.check_parts import branches_fit, frames_can_be_repeated, parts_fit, results_come_once
 from beamcast.config.words import nearest, shown
 from beamcast.config.workflow import Simulation, Workflow
 from beamcast.core.errors import ConfigError, Problem
@@ -223,6 +223,7 @@ _RULES: tuple[Callable[[Workflow], Iterator[Problem]], ...] = (
     _inputs_exist,
     _no_loops,
     _results_come_from_a_pool,
+    results_come_once,
     _sets_fit_the_policy,
     parts_fit,
     branches_fit,

@@ -58,6 +58,14 @@ def branches_fit(workflow: Workflow) -> Iterator[Problem]:
             yield Problem(message, _at(index, "distribution.policy"), "Write policy = 'all'")
 
 
+def results_come_once(workflow: Workflow) -> Iterator[Problem]:
+    """At-least-once delivery may make a result twice; the C++ mirror would pass both on."""
+    results = workflow.results
+    if results is not None and results.by == "mirror" and workflow.delivery == "at-least-once":
+        hint = "Use 'monitor' or 'push', which publish each result once, or leave it out"
+        yield Problem("'mirror' does not go with at-least-once delivery", "results.by", hint)
+
+
 def frames_can_be_repeated(workflow: Workflow) -> Iterator[Problem]:
     """What at-least-once delivery asks of the pools: one rank answers for a frame."""
     if workflow.delivery != "at-least-once":

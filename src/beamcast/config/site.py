@@ -170,11 +170,56 @@ class Face(Struct, frozen=True, kw_only=True):
     ] = ("lo",)
 
 
+class NodesFace(Face, frozen=True, kw_only=True):
+    """How the nodes are reached."""
+
+    reachable: Annotated[
+        bool,
+        Meta(
+            description="whether the beamline side may open connections to nodes; false: ranks only connect outwards, "
+            "and push their results"
+        ),
+    ] = True
+
+
 class Ports(Struct, frozen=True, kw_only=True):
     """The range from which ports are leased."""
 
     first: Annotated[int, Meta(ge=1024, le=65535, description="lowest port")] = 20000
     last: Annotated[int, Meta(ge=1024, le=65535, description="highest port, itself included")] = 29999
+
+
+class Tls(Struct, frozen=True, kw_only=True):
+    """Certificates of both ends of an encrypted forwarder: each shows its own and wants the other's."""
+
+    ca: Annotated[str, Meta(description="file with the certificate authority that both ends trust")]
+    certificate: Annotated[str, Meta(description="certificate file of the end at hand")]
+    key: Annotated[str, Meta(description="key file of the end at hand; only its owner may read it")]
+    peer: Annotated[
+        str | None,
+        Meta(description="host name that the other end's certificate must have; absent: any of the CA's"),
+    ] = None
+
+
+class Forwarder(Struct, frozen=True, kw_only=True):
+    """Passes TCP connections of the nodes on to the beamline side, each to the port of the same number."""
+
+    kind: Annotated[
+        Literal["haproxy", "stunnel", "other"],
+        Meta(
+            description="haproxy, stunnel (TLS on the way), or other: SciStream, ssh, whatever keeps port numbers"
+        ),
+    ]
+    host: Annotated[str, Meta(min_length=1, description="the address at which the nodes reach it")]
+    ports: Annotated[Ports, Meta(description="the ports that it passes on")] = Ports(first=20000, last=20015)
+    target: Annotated[
+        str | None,
+        Meta(
+            description="where it connects to: the cluster-facing address of the host that runs beamcast, or the "
+            "beamline's end of stunnel"
+        ),
+    ] = None
+    tls: Annotated[Tls | None, Meta(description="stunnel: its certificates")] = None
 
 
 class Network(Struct, frozen=True, kw_only=True):
@@ -184,8 +229,13 @@ class Network(Struct, frozen=True, kw_only=True):
     cluster: Annotated[Face, Meta(description="faces the nodes: where ranks reach mirror and controller")] = (
         Face()
     )
-    nodes: Annotated[Face, Meta(description="interfaces of the nodes on which ranks serve")] = Face()
+    nodes: Annotated[NodesFace, Meta(description="interfaces of the nodes on which ranks serve")] = (
+        NodesFace()
+    )
     ports: Ports = Ports()
+    forwarder: Annotated[
+        Forwarder | None, Meta(description="what stands between nodes and beamline; absent: nothing")
+    ] = None
     proxy: Annotated[dict[str, str], Meta(description="proxy variables for the nodes")] = msgspec.field(
         default_factory=dict
     )

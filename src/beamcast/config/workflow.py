@@ -284,6 +284,13 @@ class Results(Struct, frozen=True, kw_only=True):
     channel: Annotated[
         ChannelName | None, Meta(description="result PV at the beamline; absent: <run>:result")
     ] = None
+    by: Annotated[
+        Literal["mirror", "monitor", "push"] | None,
+        Meta(
+            description="how they come: mirror: re-served in C++; monitor: received and published once each; push: the "
+            "ranks send them; absent: what suits the delivery and the site"
+        ),
+    ] = None
 
 
 class Deadlines(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,6 @@ members get the order to stop, then SIGTERM, then SIGKILL, and they die with it 
 """
 
 import logging
-import os
 import platform
 import subprocess
 import threading
@@ -25,9 +24,11 @@ from beamcast.core.errors import BeamcastError, UsageError, WorldError
 from beamcast.core.keyset import encode_keys
 from beamcast.core.lifecycle import RankState, RunEvent, RunLifecycle, RunState
 from beamcast.launch.accounts import Accounts
+from beamcast.launch.directory import Directory, PortLeases, find_sides, serve_pvs, serve_rpc
 from beamcast.launch.doubt import ASK_AGAIN_LOCAL_S, ASK_AGAIN_S, HEARTBEATS_MISSED, Doubts
 from beamcast.launch.hardware import shares
 from beamcast.launch.lease import RunLease
+from beamcast.launch.network import Sides, served_ports
 from beamcast.launch.parsl_start import ParslStart
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
@@ -37,10 +38,7 @@ from beamcast.launch.statefile import StateFile
 from beamcast.launch.stop_request import take_request
 from beamcast.members.child import end_member, start_member
 from beamcast.members.join import Join, write_join
-from beamcast.members.names import NameServerProcess
 from beamcast.observe.report import Report, encode_report, write_report
-from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
-from beamcast.pva.interfaces import resolve_address
 from beamcast.pva.messages import (
     Answer,
     Heartbeat,
@@ -107,9 +105,10 @@ class Controller:
         self._lost_at = 0.0
         self._stop_asked = 0
         self._last_source = (0, 0.0)
-        self._name_server: NameServerProcess | None = None
+        self._name_server: Directory | None = None
         self._pvs: RunPvs | None = None
-        self._ports: tuple[Endpoint, Endpoint] | None = None
+        self._sides: Sides | None = None
+        self._interchange_port = 0
 
     def ask_stop(self) -> None:
         """End the run: the first time the stream is drained, the second time everything stops at once."""
@@ -150,8 +149,15 @@ class Controller:
             stack.callback(self._end_children)
             self._start_children()
             self._start_results()
-            address = resolve_address(self._plan.site.network.cluster.interfaces)
-            self._parsl = parsl = stack.enter_context(ParslStart(self._plan, self._dir.path, address=address))
+            assert self._sides is not None
+            started = ParslStart(
+                self._plan,
+                self._dir.path,
+                address=self._sides.cluster,
+                reached=self._sides.reached,
+                port=self._interchange_port,
+            )
+            self._parsl = parsl = stack.enter_context(started)
             self._doubts = stack.enter_context(self._doubtful(parsl))
             self._move(RunEvent.ALLOCATED)
             starts = parsl.start(self._start_ended)
@@ -172,24 +178,18 @@ class Controller:
 
     def _open_network(self, stack: ExitStack, secret: RunSecret) -> None:
         network = self._plan.site.network
-        inside = resolve_address(network.cluster.interfaces)
-        outside = resolve_address(network.beamline.interfaces)
-        ports = network.ports
-        taken: list[int] = []
-
-        def lease(address: str) -> Endpoint:
-            start = (taken[-1] + 1 - ports.first) if taken else os.getpid() % 500
-            taken.append(free_port(ports.first, ports.last, address, prefer=start))
-            return Endpoint(address, taken[-1])
-
-        names, pvs, rpc = lease(inside), lease(outside), lease(inside)
-        self._name_server = stack.enter_context(NameServerProcess(host=names.host, port=names.port))
+        sides, leases = find_sides(network), PortLeases(served_ports(network))
+        self._sides = sides
+        self._name_server = stack.enter_context(Directory(sides, leases))
+        names = str(self._name_server.endpoint)
         join = Join(
             run=self._plan.run,
             prefix=self._plan.prefix,
-            name_server=str(names),
-            first_port=ports.first,
-            last_port=ports.last,
+            name_server=names,
+            far_name_server=str(self._name_server.far_endpoint),
+            first_port=network.ports.first,
+            last_port=network.ports.last,
+            served_ports=(served_ports(network).first, served_ports(network).last),
             node_interfaces=network.nodes.interfaces,
             beamline_interfaces=network.beamline.interfaces,
             cluster_interfaces=network.cluster.interfaces,
@@ -197,17 +197,20 @@ class Controller:
             hardware=shares(self._plan.site.node, self._plan.pools),
         )
         write_join(self._dir.path, join)
-        apply_environment(server_environment(address=pvs.host, port=pvs.port, name_servers=[str(names)]))
-        import pvaccess
-
-        server = pvaccess.PvaServer()
+        server, pvs = leases.serve(
+            sides.beamline, lambda at: serve_pvs(at, names), lambda server: server.stop()
+        )
         stack.callback(server.stop)
         self._pvs = RunPvs(server, self._plan.prefix, stop=self.ask_stop)
-        # The two servers of this process face two networks: the environment is read when each starts.
-        os.environ.update(server_environment(address=rpc.host, port=rpc.port, name_servers=[str(names)]))
-        stack.enter_context(RpcEndpoint(join.rpc_channel, secret=secret, handle=self._handle))
-        time.sleep(0.05)
-        check_bound([pvs.port, rpc.port])
+        commands, rpc = leases.serve(
+            sides.cluster,
+            lambda at: serve_rpc(
+                at, names, RpcEndpoint(join.rpc_channel, secret=secret, handle=self._handle)
+            ),
+            lambda served: served.__exit__(None, None, None),
+        )
+        stack.callback(commands.__exit__, None, None, None)
+        self._interchange_port = leases.lease(sides.cluster).port
         self._name_server.serve_at({join.rpc_channel: rpc, **dict.fromkeys(self._pvs.channels, pvs)})
         if self._plan.workflow.source.address is not None:
             self._name_server.serve_at(
@@ -248,18 +251,23 @@ class Controller:
         )
 
     def _start_results(self) -> None:
-        """The result PVs re-serve the last pool's output; they wait for the order to look for it."""
+        """The result PVs re-serve the last pool's output; they wait for the order to look for it, or for its pushes."""
         results = self._plan.workflow.results
         if results is None:
             return
         ((source, channel),) = self._plan.results().items()
+        told = [f"--dispatcher={self._plan.dispatcher}"] if self._plan.results_retire(results.pool) else []
+        if self._plan.results_by == "push":
+            self._child(
+                "results", "pushed", f"--channel={channel}", f"--service={self._plan.push_channel}", *told
+            )
+            return
         common = [f"--channel={channel}", f"--queue={self._plan.workflow.mirror.queue}"]
         common += [f"--id-field={field}" for field in self._plan.result_id_fields()]
         common += [f"--appear-timeout={float(self._plan.workflow.source.appear_timeout)}"]
-        if self._plan.dispatches:
-            retires = self._plan.results_retire(results.pool)
-            told = [f"--dispatcher={self._plan.dispatcher}"] if retires else []
-            self._child("results", "results", *common, *told)
+        if self._plan.results_by == "monitor":
+            epochs = [] if self._plan.dispatches else ["--count-epochs"]
+            self._child("results", "results", *common, *epochs, *told)
             return
         self._child("results", "mirror", "--kind=results", f"--source={source}", *common)
 
@@ -311,12 +319,13 @@ class Controller:
         # What a rank did before it was given up is true all the same, so its ids count.
         if record is not None:
             self._accounts.enter(beat, now=now)
-        if record is not None and record.whereabouts is not None and record.live and record.serves:
-            where = Endpoint(record.whereabouts.address, record.whereabouts.port)
+        if record is not None and record.whereabouts is not None and record.live:
             assert self._name_server is not None
-            self._name_server.serve_at(dict.fromkeys(record.serves, where))
+            if record.serves:
+                where = Endpoint(record.whereabouts.address, record.whereabouts.port)
+                self._name_server.serve_at(dict.fromkeys(record.serves, where))
             if beat.rpc_channel:
-                rpc = Endpoint(record.whereabouts.address, beat.rpc_port)
+                rpc = Endpoint(beat.rpc_address or record.whereabouts.address, beat.rpc_port)
                 self._name_server.serve_at({beat.rpc_channel: rpc})
         return answer
 

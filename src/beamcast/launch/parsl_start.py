@@ -59,10 +59,22 @@ def mpi_command(
 class ParslStart:
     """Starts and restarts ranks; the futures end when the ranks have. Use as a context manager."""
 
-    def __init__(self, plan: RunPlan, run_dir: Path, *, address: str) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        run_dir: Path,
+        *,
+        address: str,
+        reached: str | None = None,
+        port: int | None = None,
+    ) -> None:
+        """Workers connect to `address` and `port`, which they see as `reached` where a forwarder stands between;
+        without a port Parsl chooses one from the site's range."""
         self._plan = plan
         self._run_dir = run_dir
         self._address = address
+        self._reached = reached or address
+        self._port = port
         self._seats = seating(plan)
         self._parsl_dir = run_dir / "parsl"
         self._closing = ExitStack()
@@ -138,6 +150,8 @@ class ParslStart:
             "label": EXECUTOR,
             "address": self._address,
             "loopback_address": "127.0.0.1",
+            "worker_port": self._port,
+            "worker_port_range": (self._plan.site.network.ports.first, self._plan.site.network.ports.last),
             "provider": make_provider(self._plan.site, worker_init=self._worker_init()),
             "heartbeat_period": 2,
             "heartbeat_threshold": PARSL_SILENCE_S,
@@ -158,6 +172,7 @@ class ParslStart:
             )
         # The argument of this name takes a list in one of the two executors and a string in the other.
         executor.interchange_launch_cmd = interchange.command()
+        executor.all_addresses = {self._reached}
         return executor
 
     def _worker_init(self) -> str:

@@ -4,6 +4,7 @@ prints it, the controller carries it out."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from beamcast.config.load import LoadedWorkflow
 from beamcast.config.site import Site
@@ -304,6 +305,27 @@ class RunPlan:
             gather=pool.gather is not None,
             join=pool.join,
         )
+
+    @property
+    def results_by(self) -> Literal["mirror", "monitor", "push"]:
+        """How results come to the beamline. The C++ mirror is faster than a monitor in Python, but can't tell a result
+        that was made twice, as at-least-once delivery may; where no connection leads to a node, ranks push."""
+        chosen = self.workflow.results.by if self.workflow.results is not None else None
+        if chosen is not None:
+            return chosen
+        if not self.site.network.nodes.reachable:
+            return "push"
+        return "monitor" if self.dispatches else "mirror"
+
+    @property
+    def push_channel(self) -> str:
+        """The service to which ranks push results."""
+        return f"{self.prefix}:results"
+
+    def pushes(self, pool: str) -> bool:
+        """Whether the ranks of the pool push their outputs to the result server."""
+        results = self.workflow.results
+        return results is not None and results.pool == pool and self.results_by == "push"
 
     def results(self) -> dict[str, str]:
         """Result PVs at the beamline, by the rank output that each re-serves."""

@@ -65,6 +65,8 @@ class MemberRecord:
     deaths: list[str] = field(default_factory=list)
     # Nobody saw its end, it was not heard any more; a link that was cut has two ends.
     only_silent: bool = False
+    # Whether others may call it.
+    has_service: bool = False
 
     @property
     def live(self) -> bool:
@@ -185,6 +187,7 @@ class Roster:
             dispatch_channel=self._plan.dispatcher if self._plan.dispatches else "",
             retires=self._plan.retires(pool.name),
             repeats=self._plan.results_retire(pool.name),
+            push_channel=self._plan.push_channel if self._plan.pushes(pool.name) else "",
             input_channel=self._plan.input_channel(pool),
             input_id_field=self._plan.output_id_field(pool.input) if pool.input != "source" else None,
         )
@@ -208,6 +211,7 @@ class Roster:
             record.served_generation = beat.member.generation
         record.counters = beat.counters
         record.facts = beat.facts or record.facts
+        record.has_service = bool(beat.rpc_channel)
         record.follows = beat.follows
         record.last_key = beat.last_key if beat.last_key is not None else record.last_key
         self._move(record, beat, now)
@@ -281,13 +285,15 @@ class Roster:
         if record.identity.kind == "results":
             results = self._plan.workflow.results
             assert results is not None
-            return self._result_inputs(results.pool)
+            return () if self._plan.pushes(results.pool) else self._result_inputs(results.pool)
         if record.identity.kind == "metadata":
             return () if self.members["mirror"].usable else None
         if record.place is None:
             return ()
         pool = self._plan.pool(record.identity.pool)
         if self._plan.metadata_of(pool) and not self.members["metadata"].usable:
+            return None
+        if self._plan.pushes(pool.name) and not self.members["results"].has_service:
             return None
         if pool.input == "source":
             served = self.members["mirror"].usable
@@ -344,8 +350,9 @@ class Roster:
         if results is not None and results.pool == record.identity.pool:
             server = self.members["results"]
             current = server.follows.get(record.identity.rank) == record.identity.generation
-            # Without a dispatcher the result server does not know generations: it has one channel for all.
-            if not server.usable or (self._plan.dispatches and not current):
+            # The C++ mirror does not know generations: it has one channel for all.
+            knows = self._plan.results_by != "mirror"
+            if not server.usable or (knows and not current):
                 return False
         for pool in self._plan.pools:
             if record.identity.pool not in pool.inputs:

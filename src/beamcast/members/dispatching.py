@@ -355,9 +355,8 @@ def main() -> None:
 def _lease(ground: Ground) -> int:
     """A second port, for the RPC server; the environment is read when that starts."""
     join = ground.join
-    port = free_port(
-        join.first_port, join.last_port, ground.address, prefer=ground.port + 1 - join.first_port
-    )
+    first, last = join.served_ports
+    port = free_port(first, last, ground.address, prefer=ground.port + 1 - first)
     os.environ["EPICS_PVAS_SERVER_PORT"] = str(port)
     return port
 

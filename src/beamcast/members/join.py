@@ -13,13 +13,19 @@ SECRET_FILE = "secret"
 
 
 class Join(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every member needs before it can ask for more. Holds no secret, only where it lies."""
+    """What every member needs before it can ask for more. Holds no secret, only where it lies.
+
+    Ranks ask `far_name_server` and lease from `first_port` to `last_port`; members beside the controller, and users at
+    the beamline, ask `name_server`, and lease from `served_ports`, which the nodes can reach.
+    """
 
     run: str
     prefix: str
     name_server: str
+    far_name_server: str
     first_port: int
     last_port: int
+    served_ports: tuple[int, int]
     node_interfaces: tuple[str, ...]
     beamline_interfaces: tuple[str, ...]
     cluster_interfaces: tuple[str, ...]
@@ -34,7 +40,7 @@ class Join(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def name_server_endpoint(self) -> Endpoint:
-        """Where the run's name server listens, as seen from the cluster."""
+        """Where the run's name server listens, as seen from the beamline."""
         return Endpoint.parse(self.name_server)
 
 

@@ -79,6 +79,7 @@ class Member:
         self.announced: tuple[str, ...] = ()
         self.rpc_channel = ""
         self.rpc_port = 0
+        self.rpc_address = ""
         self.epoch = 0
         self._state: MemberState = "registered"
         self.secret = RunSecret.read(run_dir / SECRET_FILE)
@@ -220,6 +221,7 @@ class Member:
             epoch=self.epoch,
             rpc_channel=self.rpc_channel,
             rpc_port=self.rpc_port,
+            rpc_address=self.rpc_address,
         )
         answer = self._deliver(heartbeat)
         self._last_answer = time.monotonic()

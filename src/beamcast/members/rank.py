@@ -26,6 +26,7 @@ from beamcast.pools.inputs import Inputs, id_field_of, look_at, payload_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.metadata import PATIENCE_S, JoinedWork, MetadataFeed, frame_with_metadata
 from beamcast.pools.processor import Context, Station, load_processor, open_output
+from beamcast.pools.pusher import Pusher
 from beamcast.pools.rank_pvs import RankPvs
 from beamcast.pools.steering import Steering
 from beamcast.pools.tally import Tally, take_keys
@@ -73,7 +74,8 @@ class Rank:
             server=server,
         )
         self._processor = load_processor(pool.processor, pool.params, base=Path(duty.base), station=station)
-        self._output = open_output(self._processor, station)
+        self._pusher = self._make_pusher() if duty.push_channel else None
+        self._output = open_output(self._processor, station, tap=self._push if self._pusher else None)
         self._gatherer = self._make_gatherer()
         self._work: Work = make_work(
             self._processor,
@@ -129,6 +131,23 @@ class Rank:
             parts=pool.parts, capacity=pool.reorder_window, max_wait_s=float(pool.reorder_timeout)
         )
 
+    def _make_pusher(self) -> Pusher:
+        """Nobody can connect to this rank to get its results."""
+        duty, identity = self._duty, self._member.identity
+        return Pusher(
+            RpcCaller(duty.push_channel, secret=self._member.secret, sender=f"{identity}>#{os.getpid()}"),
+            pool=duty.pool.name,
+            rank=duty.rank,
+            generation=identity.generation,
+            should_stop=lambda: self._member.abandoned,
+        )
+
+    def _push(self, key: int | None, pv: Any) -> None:
+        """What is published is pushed too. A processor that publishes by itself does so while it has the frame."""
+        current = self._tally.current if key is None else key
+        if self._pusher is not None and current is not None:
+            self._pusher.put(current, pv)
+
     def _make_acks(self) -> Acks:
         """At-least-once: what was done is reported to the dispatcher too, and faster than by heartbeats."""
         duty, identity = self._duty, self._member.identity
@@ -156,6 +175,8 @@ class Rank:
             if self._acks is not None:
                 self._acks.stop()
             self._processor.stop()
+            if self._pusher is not None:
+                self._pusher.close()
 
     def _serve(self) -> bool:
         """Look at the input, make the output channel like it. False when told to stop before."""
@@ -168,7 +189,9 @@ class Rank:
         if probe is None:
             return False
         id_field_of(probe, self._id_fields, channel=channel)
-        self._output.open(probe)
+        record = self._output.open(probe)
+        if self._pusher is not None and not self._pusher.open(record):
+            return False
         self._member.serves = (
             *self._output.channels,
             self._duty.status_channel,
@@ -233,7 +256,8 @@ class Rank:
         if self._duty.pool.role == "collector":
             delta = structs.replace(delta, gathered=self._gathered())
         if self._member.state in ("ready", "drained"):
-            quiet = self.steering.drain and not self._loop.queued and self._loop.quiet_for() > DRAINED_QUIET_S
+            waiting = self._loop.queued + (self._pusher.waiting if self._pusher is not None else 0)
+            quiet = self.steering.drain and not waiting and self._loop.quiet_for() > DRAINED_QUIET_S
             self._member.now("drained" if quiet else "ready")
         stuck_s = self._tally.stuck_s(time.monotonic())
         if self._member.serves:
@@ -339,7 +363,7 @@ def main() -> None:
         if generation is None:
             leave(EXIT_DONE)
         arguments.generation = generation
-    ground = prepare(arguments, lambda join: join.node_interfaces)
+    ground = prepare(arguments, lambda join: join.node_interfaces, far=True)
     identity = MemberId(
         kind="rank", pool=arguments.pool, rank=arguments.rank, generation=arguments.generation
     )

@@ -44,12 +44,16 @@ class Results:
         id_fields: tuple[str, ...],
         queue: int,
         acks: Callable[[Tally], Acks] | None,
+        counts_epochs: bool = False,
     ) -> None:
-        """`acks` makes what tells the dispatcher which results are final; None where the ranks do."""
+        """`counts_epochs`: nobody else does; an id that goes back begins one. `acks` makes what tells the dispatcher
+        which results are final; None where the ranks do."""
         self._member = member
         self._server = server
         self._channel = channel
-        self._inputs = Inputs(queue_length=queue, id_fields=id_fields, epoch=0, fixed_epoch=True)
+        self._inputs = Inputs(
+            queue_length=queue, id_fields=id_fields, epoch=0, fixed_epoch=not counts_epochs, counting=False
+        )
         self._tally = Tally()
         self._delivered = BitMap64()
         self._repeats = 0
@@ -119,6 +123,8 @@ class Results:
 
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""
+        if orders.arm:
+            self._inputs.count_epochs()
         self._inputs.begin_epoch(orders.epoch)
         self._member.epoch = max(self._member.epoch, orders.epoch)
         self._wanted = orders.probe or self._wanted
@@ -145,6 +151,7 @@ def main() -> None:
     parser.add_argument("--queue", type=int, required=True)
     parser.add_argument("--appear-timeout", type=float, required=True)
     parser.add_argument("--dispatcher", default="", help="the dispatcher to be told which results are final")
+    parser.add_argument("--count-epochs", action="store_true", help="an id that goes back begins an epoch")
     arguments = parser.parse_args()
     ground = prepare(arguments, lambda join: join.beamline_interfaces)
     identity = MemberId(kind="results", generation=arguments.generation)
@@ -176,6 +183,7 @@ def main() -> None:
             id_fields=tuple(arguments.id_field),
             queue=arguments.queue,
             acks=acks if arguments.dispatcher else None,
+            counts_epochs=arguments.count_epochs,
         )
         with member.live(collect=one.collect, obey=one.obey):
             one.run(appear_timeout_s=arguments.appear_timeout)

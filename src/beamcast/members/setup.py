@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from beamcast.core.errors import BeamcastError, Terminated
+from beamcast.core.errors import BeamcastError, Terminated, WorldError
 from beamcast.members.join import Join, read_join
 from beamcast.members.member import EXIT_FAILED, EXIT_UNWELCOME, Member
 from beamcast.members.parent import die_with_parent
@@ -26,6 +26,15 @@ from beamcast.pva.environment import (
 )
 from beamcast.pva.interfaces import resolve_address
 from beamcast.pva.messages import MemberId, Whereabouts
+
+# How often this process has begun again, to be told to the next attempt.
+_TRIES = "BEAMCAST_PORT_TRIES"
+MAX_TRIES = 5
+
+
+class PortTaken(WorldError):
+    """Somebody was quicker: another port may be free. pvaccess can't be asked for one, its server listens elsewhere by
+    now: the process begins once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +51,11 @@ class Ground:
         return Whereabouts(host=socket.gethostname(), pid=os.getpid(), address=self.address, port=self.port)
 
     def check_port(self) -> None:
-        """WorldError when the server that was started did not get its port."""
-        check_bound([self.port])
+        """PortTaken when the server that was started did not get its port; to be asked before the registration."""
+        try:
+            check_bound([self.port])
+        except WorldError as error:
+            raise PortTaken(error.message, hint=error.hint) from error
 
 
 def member_parser(description: str) -> argparse.ArgumentParser:
@@ -60,11 +72,13 @@ def prepare(
     interfaces: Callable[[Join], Sequence[str]],
     *,
     keep_client_environment: bool = False,
+    far: bool = False,
 ) -> Ground:
     """Settle everything that has to be settled before pvaccess is imported.
 
     `keep_client_environment`: keep the EPICS search settings that this process was started with, next to the run's
-    name server; for a member that looks for the detector where the beamline's own clients find it.
+    name server; for a member that looks for the detector where the beamline's own clients find it. `far`: this
+    process runs on a node.
     """
     if arguments.parent is not None:
         die_with_parent(arguments.parent)
@@ -74,9 +88,10 @@ def prepare(
     )
     join = read_join(arguments.run_dir)
     address = resolve_address(interfaces(join))
-    spread = random.randrange(join.last_port - join.first_port + 1)
-    port = free_port(join.first_port, join.last_port, address, prefer=spread)
-    environment = server_environment(address=address, port=port, name_servers=[join.name_server])
+    first, last = (join.first_port, join.last_port) if far else join.served_ports
+    port = free_port(first, last, address, prefer=random.randrange(last - first + 1))
+    name_server = join.far_name_server if far else join.name_server
+    environment = server_environment(address=address, port=port, name_servers=[name_server])
     if keep_client_environment:
         environment |= _client_settings(environment)
     apply_environment(environment)
@@ -100,6 +115,14 @@ def run_member(ground: Ground, identity: MemberId, body: Callable[[Member], int]
     member = Member(ground.join, ground.run_dir, identity)
     try:
         return body(member)
+    except PortTaken as error:
+        tries = int(os.environ.get(_TRIES, "0"))
+        if tries == MAX_TRIES:
+            print(f"{identity}: {error}", file=sys.stderr)
+            return EXIT_FAILED
+        print(f"{identity}: {error}; trying another one", file=sys.stderr, flush=True)
+        os.environ[_TRIES] = str(tries + 1)
+        os.execv(sys.executable, again(sys.orig_argv, generation=identity.generation))
     except BeamcastError as error:
         print(f"{identity}: {error}", file=sys.stderr)
         for note in getattr(error, "__notes__", ()):
@@ -108,6 +131,17 @@ def run_member(ground: Ground, identity: MemberId, body: Callable[[Member], int]
     except Exception:  # noqa: BLE001 - the boundary of the process
         traceback.print_exc()
         return EXIT_FAILED
+
+
+def again(command: Sequence[str], *, generation: int) -> list[str]:
+    """The command of this process once more: it knows its generation by now and need not wait for a cue."""
+    words = list(command)
+    for option in ("--understudy", "--generation"):
+        while option in words:
+            at = words.index(option)
+            del words[at : at + 2]
+        words = [word for word in words if not word.startswith(f"{option}=")]
+    return [*words, f"--generation={generation}"]
 
 
 def leave(status: int) -> None:

@@ -21,6 +21,8 @@ from beamcast.pools.records import converted, converters
 from beamcast.pva.ndarray import MAX_FRAME_ID, make_ndarray, set_image
 
 Publish = Callable[[Any, Frame], None]
+# Gets what is published: its frame's key, None where the processor publishes by itself, and the object.
+Tap = Callable[[int | None, Any], None]
 
 
 def output_channels(channel: str, count: int) -> tuple[str, ...]:
@@ -31,8 +33,18 @@ def output_channels(channel: str, count: int) -> tuple[str, ...]:
 class Branch:
     """One output channel of a rank, on the rank's server. `fields`: the declared fields of its dictionaries."""
 
-    def __init__(self, server: Any, channel: str, *, record: Any, fields: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self,
+        server: Any,
+        channel: str,
+        *,
+        record: Any,
+        fields: Mapping[str, Any] | None,
+        tap: Tap | None = None,
+    ) -> None:
         import pvaccess
+
+        self._tap = tap
 
         self._channel = channel
         self._update = server.update
@@ -55,9 +67,9 @@ class Branch:
                 f"process() returned {type(result).__name__}",
                 hint="return an array, a dict of the declared output fields, a PvObject, or None for no output",
             )
-        self.send(pv)
+        self.send(pv, frame.key)
 
-    def send(self, pv: Any) -> None:
+    def send(self, pv: Any, key: int | None = None) -> None:
         """Publish a PvObject; DataError when it is not of the record's structure."""
         try:
             self._update(self._channel, pv)
@@ -66,6 +78,8 @@ class Branch:
                 f"the result does not have the structure of the output record: {error}",
                 hint="say what you return: `output = numpy.ndarray` for images, or a method output_type(probe)",
             ) from error
+        if self._tap is not None:
+            self._tap(key, pv)
 
     def _from_dict(self, result: Mapping[str, Any], frame: Frame) -> Any:
         if self._values is None:
@@ -107,24 +121,28 @@ class Output:
         count: int = 1,
         records: Callable[[Any], Sequence[Any]],
         fields: Sequence[Mapping[str, Any] | None],
+        tap: Tap | None = None,
     ) -> None:
         """`records(probe)` gives the PvObjects that the `count` records are made like, `fields` the declared fields
-        of each, None where no dictionary is returned."""
+        of each, None where no dictionary is returned. `tap` gets what is published on the first channel."""
         self._server = server
         self._records = records
         self._fields = fields
+        self._tap = tap
         self._branches: list[Branch] = []
         self.channels = output_channels(channel, count)
         self.published = 0
         self.publish: Publish = self._publish_one if count == 1 else self._publish_several
 
-    def open(self, probe: Any) -> None:
-        """Make the records, `probe` being an update of the input, before the first frame."""
+    def open(self, probe: Any) -> Any:
+        """Make the records, `probe` being an update of the input, before the first frame; gives the first."""
         made = self._records(probe)
+        taps = [self._tap, *[None] * (len(self.channels) - 1)]
         self._branches = [
-            Branch(self._server, channel, record=record, fields=fields)
-            for channel, record, fields in zip(self.channels, made, self._fields, strict=True)
+            Branch(self._server, channel, record=record, fields=fields, tap=tap)
+            for channel, record, fields, tap in zip(self.channels, made, self._fields, taps, strict=True)
         ]
+        return made[0]
 
     def send(self, pv: Any) -> None:
         """Publish a PvObject on the first channel; DataError when it has another structure than the record."""

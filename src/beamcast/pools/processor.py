@@ -19,7 +19,7 @@ from beamcast.pools.adapter import PvapyProcessor, is_pvapy_class, pvapy_config
 from beamcast.pools.context import Context, Station
 from beamcast.pools.frame import Frame
 from beamcast.pools.native import NativeProcessor
-from beamcast.pools.output import Output
+from beamcast.pools.output import Output, Tap
 from beamcast.pools.params import checked_arguments
 
 __all__ = ["Context", "LoadedProcessor", "Station", "load_processor", "open_output"]
@@ -83,14 +83,15 @@ def load_processor(
     return NativeProcessor(_construct(lambda: made(**arguments), spec), spec=spec)
 
 
-def open_output(processor: LoadedProcessor, station: Station) -> Output:
-    """The output channels that fit a processor; `Output.open` then makes the records."""
+def open_output(processor: LoadedProcessor, station: Station, *, tap: Tap | None = None) -> Output:
+    """The output channels that fit a processor; `Output.open` then makes the records, `tap` gets what is published."""
     output = Output(
         station.server,
         station.output_channel,
         count=processor.outputs,
         records=processor.records,
         fields=processor.fields,
+        tap=tap,
     )
     if isinstance(processor, PvapyProcessor):
         processor.attach(output.send)

@@ -88,6 +88,7 @@ class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
     `input_channel` is for people and processors; with several producers it has a `*` for the producer's rank.
     `retires`: tell the dispatcher that outputs are final. `repeats`: publish a result again that is asked for again.
     `input_id_field`: the field that numbers the frames there; absent: `uniqueId`, or that of the source.
+    `push_channel`: where the rank has to push its outputs, since nobody can connect to it.
     `metadata`: what is joined to its frames, in the order of the columns on `metadata_channel`; `metadata_rows`: how
     many rows to keep.
     """
@@ -103,6 +104,7 @@ class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
     dispatch_channel: str = ""
     retires: bool = False
     repeats: bool = False
+    push_channel: str = ""
     input_channel: str = ""
     input_id_field: str | None = None
     epoch: int = 0
@@ -179,7 +181,8 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     `follows`: the generation of each producer, by its rank, whose output this member receives. `counts_from`: the
     mirror's first frame of the run. `epoch`: the one that the member works in; `next_epoch`: the one that the
     dispatcher wants to begin, since all frames of the one before are final. `ends_epoch`: no more frames of this epoch
-    are coming, and those that are held back anywhere are waited for. `rpc_channel`, `rpc_port`: a service.
+    are coming, and those that are held back anywhere are waited for. `rpc_channel`, `rpc_port`: a service, at
+    `rpc_address` where that is not the member's.
     """
 
     member: MemberId
@@ -200,6 +203,7 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     ends_epoch: bool = False
     rpc_channel: str = ""
     rpc_port: int = 0
+    rpc_address: str = ""
     facts: dict[str, float] = {}
 
 
@@ -311,13 +315,29 @@ class Retired(Message, frozen=True, kw_only=True, omit_defaults=True, tag="retir
     keys: bytes
 
 
+class Push(Message, frozen=True, kw_only=True, omit_defaults=True, tag="push"):
+    """To the result server, from a rank that nobody can connect to: results, in the order in which they were made.
+
+    The bytes travel beside the sealed message; `digest` is theirs. `keys`: the frame of each result; none in the first
+    message of a rank, whose only object shows the structure of its results. `sizes`: for each object the sizes of its
+    parts in bytes, as `beamcast.pva.portable` makes them. Repeated until it is answered.
+    """
+
+    pool: str
+    rank: int
+    generation: int
+    keys: tuple[int, ...]
+    sizes: tuple[tuple[int, ...], ...]
+    digest: bytes
+
+
 class Taken(Message, frozen=True, kw_only=True, omit_defaults=True, tag="taken"):
-    """The dispatcher's answer. `known` is False for a rank that has to join again."""
+    """The dispatcher's answer, or the result server's. `known` is False for a rank that has to join again."""
 
     known: bool = True
 
 
-Request = Registration | Heartbeat | Question | Join | Progress | Retired
+Request = Registration | Heartbeat | Question | Join | Progress | Retired | Push
 Answer = Welcome | Unwelcome | Orders | Reply | Taken
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)

@@ -4,6 +4,7 @@ pvaccess must not have been imported before the EPICS environment was set (`beam
 is imported when a class here is used, not with the module.
 """
 
+import hashlib
 import itertools
 import logging
 import threading
@@ -13,21 +14,30 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beamcast.core.errors import WorldError
-from beamcast.pva.messages import Answer, Request, decode_answer, decode_request, encode
+from beamcast.pva.messages import Answer, Push, Request, decode_answer, decode_request, encode
 from beamcast.security.secret import Refused, ReplayGuard, RunSecret, seal, unseal
 
 logger = logging.getLogger(__name__)
 
+Bytes = NDArray[np.uint8]
+
 _FIELD = "envelope"
+_PAYLOAD = "payload"
 
 
-def _to_pv(envelope: bytes) -> Any:
+def _to_pv(envelope: bytes, payload: Bytes | None = None) -> Any:
     import pvaccess
 
-    pv = pvaccess.PvObject({_FIELD: [pvaccess.UBYTE]})
+    kinds = {_FIELD: [pvaccess.UBYTE]}
+    if payload is not None:
+        kinds[_PAYLOAD] = [pvaccess.UBYTE]
+    pv = pvaccess.PvObject(kinds)
     pv[_FIELD] = np.frombuffer(envelope, dtype=np.uint8)
+    if payload is not None:
+        pv[_PAYLOAD] = payload
     return pv
 
 
@@ -35,17 +45,31 @@ def _from_pv(pv: Any) -> bytes:
     return bytes(np.asarray(pv[_FIELD], dtype=np.uint8))
 
 
+def digest(payload: Bytes) -> bytes:
+    """What the sealed envelope says of the bytes that travel beside it, so that they are authentic too: SHA-256."""
+    return hashlib.sha256(payload.data).digest()
+
+
 class RpcEndpoint:
     """Serves one RPC channel: opens requests, hands them to `handle`, seals the answers.
 
     `handle` runs on a pvAccess thread, one call at a time. A request that is not ours is answered with an empty
-    envelope and counted in `refused`; it never reaches `handle`.
+    envelope and counted in `refused`; it never reaches `handle`. `take_push` gets results that are pushed, with the
+    bytes that came beside the message; without it they are refused.
     """
 
-    def __init__(self, channel: str, *, secret: RunSecret, handle: Callable[[Request], Answer]) -> None:
+    def __init__(
+        self,
+        channel: str,
+        *,
+        secret: RunSecret,
+        handle: Callable[[Request], Answer],
+        take_push: Callable[[Push, Bytes], Answer] | None = None,
+    ) -> None:
         self._channel = channel
         self._secret = secret
         self._handle = handle
+        self._take_push = take_push
         self._guard = ReplayGuard()
         self._lock = threading.Lock()
         self._server: Any = None
@@ -70,7 +94,8 @@ class RpcEndpoint:
     def _serve(self, pv: Any) -> Any:
         with self._lock:
             try:
-                return _to_pv(self.answer(_from_pv(pv)))
+                payload = np.asarray(pv[_PAYLOAD], dtype=np.uint8) if pv.hasField(_PAYLOAD) else None
+                return _to_pv(self.answer(_from_pv(pv), payload))
             except Refused as refusal:
                 self.refused += 1
                 logger.warning("request refused: %s", refusal)
@@ -78,8 +103,8 @@ class RpcEndpoint:
                 logger.exception("request failed")
             return _to_pv(b"")
 
-    def answer(self, envelope: bytes) -> bytes:
-        """The sealed answer to a sealed request; Refused when the request is not ours."""
+    def answer(self, envelope: bytes, payload: Bytes | None = None) -> bytes:
+        """The sealed answer to a sealed request; Refused when the request, or what came beside it, is not ours."""
         opened = unseal(self._secret, envelope, direction="request")
         self._guard.admit(opened)
         self.calls += 1
@@ -87,8 +112,17 @@ class RpcEndpoint:
             request = decode_request(opened.body)
         except ValueError as error:
             raise Refused(f"a message of {opened.sender} can't be read: {error}") from error
-        body = encode(self._handle(request))
+        body = encode(self._answer(request, payload))
         return seal(self._secret, direction="answer", sender="controller", counter=opened.counter, body=body)
+
+    def _answer(self, request: Request, payload: Bytes | None) -> Answer:
+        if not isinstance(request, Push):
+            return self._handle(request)
+        if self._take_push is None or payload is None:
+            raise Refused("results are not to be pushed here, or came without their bytes")
+        if digest(payload) != request.digest:
+            raise Refused("pushed results were changed on their way")
+        return self._take_push(request, payload)
 
 
 class RpcCaller:
@@ -102,8 +136,9 @@ class RpcCaller:
         # Time makes the counter grow over the lives of a member, counting makes it grow within one.
         self._counter = itertools.count(time.time_ns())
 
-    def call(self, request: Request, *, timeout_s: float) -> Answer:
-        """One exchange; WorldError when there is no answer in time, Refused when the answer is not the controller's."""
+    def call(self, request: Request, *, timeout_s: float, payload: Bytes | None = None) -> Answer:
+        """One exchange; WorldError when there is no answer in time, Refused when the answer is not the controller's.
+        `payload` travels beside the envelope, which has to hold its `digest`."""
         import pvaccess
 
         counter = next(self._counter)
@@ -112,7 +147,7 @@ class RpcCaller:
         try:
             if self._client is None:
                 self._client = pvaccess.RpcClient(self._channel)
-            answer = _from_pv(self._client.invoke(_to_pv(envelope), timeout_s))
+            answer = _from_pv(self._client.invoke(_to_pv(envelope, payload), timeout_s))
         except pvaccess.PvaException as error:
             self._client = None  # a client that failed once may stay deaf: the next call makes a new one
             raise WorldError(

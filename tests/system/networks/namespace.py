@@ -141,9 +141,12 @@ class Namespace:
         """SIGKILL to everything that lives in here."""
         _end_processes(self.name)
 
-    def outgoing_only(self) -> None:
-        """From now on nobody can open a connection to this host; it can to others, as on many clusters."""
+    def outgoing_only(self, *, but_from: str | None = None) -> None:
+        """From now on nobody can open a connection to this host; it can to others, as on many clusters. `but_from`: a
+        network such as "10.1.0.0/24" from which others can, as the nodes of one cluster among each other."""
         rules = ["iif lo accept", "tcp flags & (syn | ack) == syn drop", "meta l4proto udp drop"]
+        if but_from is not None:
+            rules.insert(0, f"ip saddr {but_from} accept")
         self._filter("outgoing_only", rules)
 
     def lose(self, *, percent: int) -> None:

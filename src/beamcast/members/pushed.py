@@ -1,0 +1,190 @@
+"""The result server where nobody can connect to the ranks: they push, this publishes, each result once.
+
+Two servers in one process, which face two networks: the result PVs towards the beamline, the service that takes results
+towards the cluster. A rank is answered when its results are published, so what was answered for is final; the rank
+repeats everything else, and repeats are told by their keys.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pyroaring import BitMap64
+
+from beamcast.core.errors import DataError
+from beamcast.core.keyset import encode_keys
+from beamcast.members.join import SECRET_FILE
+from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
+from beamcast.pools.acks import Acks
+from beamcast.pools.pusher import unpack
+from beamcast.pools.tally import Tally, take_keys
+from beamcast.pva.environment import check_bound, free_port
+from beamcast.pva.interfaces import resolve_address
+from beamcast.pva.messages import Answer, Counters, Delta, MemberId, Orders, Push, Request, Taken
+from beamcast.pva.portable import Bytes, from_parts
+from beamcast.pva.rpc import RpcCaller, RpcEndpoint
+from beamcast.security.secret import RunSecret
+
+logger = logging.getLogger(__name__)
+
+
+class PushedResults:
+    """From the ranks that make the results to the result PVs. `take` runs on a pvAccess thread, the rest elsewhere."""
+
+    def __init__(
+        self,
+        member: Member,
+        server: Any,
+        *,
+        channels: Mapping[int, str],
+        acks: Callable[[Tally], Acks] | None,
+    ) -> None:
+        """`channels`: the result PV of each rank of the pool. `acks` makes what tells the dispatcher which results
+        are final; None where the ranks do."""
+        self._member = member
+        self._server = server
+        self._channels = channels
+        self._lock = threading.Lock()
+        self._tally = Tally()
+        self._delivered = BitMap64()
+        self._repeats = 0
+        self._follows: dict[int, int] = {}
+        self._acks = acks(self._tally) if acks is not None else None
+        self.stop = False
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        if self._acks is not None:
+            self._acks.start()
+        try:
+            while not (self.stop or self._member.abandoned):
+                time.sleep(0.02)
+        finally:
+            if self._acks is not None:
+                self._acks.stop()
+
+    def take(self, message: Push, payload: Bytes) -> Answer:
+        """Publish what is new of a message; DataError (its sender is refused) for what can't be read."""
+        try:
+            objects = unpack(message, payload)
+        except ValueError as error:
+            raise DataError(f"what {message.pool}/{message.rank} pushed can't be read: {error}") from error
+        with self._lock:
+            if not message.keys:
+                self._open(message, from_parts(objects[0]))
+                return Taken()
+            channel = self._channels[message.rank]
+            for key, parts in zip(message.keys, objects, strict=True):
+                self._publish(channel, key, parts)
+            return Taken()
+
+    def _open(self, message: Push, record: Any) -> None:
+        """A rank shows what its results look like; those of a later generation look the same."""
+        channel = self._channels[message.rank]
+        if channel not in self._member.serves:
+            self._server.addRecord(channel, record)
+            self._member.serves = (*self._member.serves, channel)
+        self._follows[message.rank] = message.generation
+        if len(self._follows) == len(self._channels):
+            self._member.now("ready")
+
+    def _publish(self, channel: str, key: int, parts: list[Bytes]) -> None:
+        if key in self._delivered:
+            # Sent again since the answer was lost, or made again since whoever asked had not heard that it is final.
+            self._repeats += 1
+            self._tally.again.append(key)
+            return
+        self._server.update(channel, from_parts(parts))
+        self._delivered.add(key)
+        self._tally.processed.append(key)
+
+    # -- the heartbeat thread --------------------------------------------------------------------------------------
+
+    def obey(self, orders: Orders) -> None:
+        """Take orders; runs on the heartbeat thread."""
+        self._member.epoch = max(self._member.epoch, orders.epoch)
+        self.stop = self.stop or orders.stop
+
+    def collect(self) -> Report:
+        """What was published since the last heartbeat; runs on the heartbeat thread."""
+        if self._acks is not None:
+            passed = self._acks.take()["processed"]
+        else:
+            passed = BitMap64(take_keys(self._tally.processed))
+            take_keys(self._tally.again)
+        return Report(
+            delta=Delta(delivered=encode_keys(passed) if passed else b""),
+            counters=Counters(published=len(self._delivered), duplicates=self._repeats),
+            follows=dict(self._follows),
+        )
+
+
+def _no_messages(request: Request) -> Answer:
+    raise TypeError(f"{type(request).__name__} is not for the result server")
+
+
+def _face_the_cluster(ground: Ground) -> tuple[str, int]:
+    """Address and port of the service; the environment is read when its server starts."""
+    join = ground.join
+    address = resolve_address(join.cluster_interfaces)
+    first, last = join.served_ports
+    port = free_port(first, last, address, prefer=ground.port + 1 - first)
+    os.environ.update({"EPICS_PVAS_SERVER_PORT": str(port), "EPICS_PVAS_INTF_ADDR_LIST": address})
+    return address, port
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = member_parser(__doc__ or "")
+    parser.add_argument(
+        "--channel", action="append", required=True, help="the result PV of each rank, in order"
+    )
+    parser.add_argument("--service", required=True, help="the channel to which ranks push")
+    parser.add_argument("--dispatcher", default="", help="the dispatcher to be told which results are final")
+    arguments = parser.parse_args()
+    ground = prepare(arguments, lambda join: join.beamline_interfaces)
+    identity = MemberId(kind="results", generation=arguments.generation)
+    secret = RunSecret.read(ground.run_dir / SECRET_FILE)
+
+    def acks(tally: Tally) -> Acks:
+        return Acks(
+            tally,
+            RpcCaller(arguments.dispatcher, secret=secret, sender=f"{identity}#{os.getpid()}"),
+            pool="",
+            rank=0,
+            generation=arguments.generation,
+            credits=False,
+            retires=True,
+            connected=lambda: True,
+        )
+
+    def body(member: Member) -> int:
+        import pvaccess
+
+        server = pvaccess.PvaServer()
+        ground.check_port()
+        member.register(ground.whereabouts())
+        one = PushedResults(
+            member,
+            server,
+            channels=dict(enumerate(arguments.channel)),
+            acks=acks if arguments.dispatcher else None,
+        )
+        member.rpc_address, member.rpc_port = _face_the_cluster(ground)
+        with RpcEndpoint(arguments.service, secret=secret, handle=_no_messages, take_push=one.take):
+            time.sleep(0.05)
+            check_bound([member.rpc_port])
+            member.rpc_channel = arguments.service
+            with member.live(collect=one.collect, obey=one.obey):
+                one.run()
+        return EXIT_FAILED if member.abandoned else EXIT_DONE
+
+    leave(run_member(ground, identity, body))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Runs whose nodes can't reach the detector: everything goes through the mirror's host."""
+
+from pathlib import Path
+
+import pytest
+from networks.cluster import Cluster
+from networks.separated import CLUSTER, TwoNetworks
+from networks.stream import Stream
+from pbs.lab import PbsLab
+from requirements import need
+
+pytestmark = [pytest.mark.system, pytest.mark.netns, pytest.mark.timeout(150)]
+
+ENOUGH = 600
+NOT_REACHABLE = """
+[network.nodes]
+interfaces = ["eth0"]
+reachable = false
+"""
+
+
+@pytest.fixture
+def cluster(two_networks: TwoNetworks, pbs_lab: PbsLab) -> Cluster:
+    """The nodes behind a batch system."""
+    return Cluster(two_networks, pbs_lab)
+
+
+@pytest.fixture
+def stream(two_networks: TwoNetworks, cluster: Cluster, tmp_path: Path) -> Stream:
+    """A detector that sends."""
+    one = Stream(two_networks, cluster, tmp_path)
+    one.start_detector()
+    return one
+
+
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+def test_the_mirror_bridges_networks_without_a_route(
+    two_networks: TwoNetworks, cluster: Cluster, stream: Stream, tmp_path: Path, delivery: str
+) -> None:
+    assert stream.can_get(two_networks.mirror, stream.channel, stream.address)
+    assert not stream.can_get(two_networks.node1, stream.channel, stream.address, seconds=1)
+    stream.start_run(cluster.write_site(tmp_path, beamline="eth0", cluster="eth1"), delivery=delivery)
+    stream.wait_collected(ENOUGH)
+    report = stream.finish()
+    hosts = {rank["host"] for pool in report["pools"] for rank in pool["ranks"]}
+    assert hosts == {"node1", "node2"}
+
+
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+def test_results_are_pushed_from_nodes_that_only_connect_outwards(
+    two_networks: TwoNetworks, cluster: Cluster, stream: Stream, tmp_path: Path, delivery: str
+) -> None:
+    need("firewall")
+    site = cluster.write_site(tmp_path, beamline="eth0", cluster="eth1", more=NOT_REACHABLE)
+    for node in two_networks.nodes:
+        node.outgoing_only(but_from=f"{CLUSTER}.0/24")
+    stream.start_run(site, delivery=delivery)
+    stream.wait_collected(ENOUGH // 2)
+    refused_by = stream.serving_port(two_networks.node1)
+    address = two_networks.address(two_networks.node1)
+    assert two_networks.node2.can_connect(address, refused_by), "the cluster's own traffic goes on"
+    assert not two_networks.mirror.can_connect(address, refused_by)
+    assert stream.can_get(two_networks.detector, f"{stream.prefix}:result", stream.names_at_beamline())
+    stream.wait_collected(ENOUGH)
+    report = stream.finish()
+    assert report["frames"]["duplicates"] == 0
