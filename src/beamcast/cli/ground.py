@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
+from beamcast.members.names import only_name_server
 from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
 from beamcast.pva.interfaces import resolve_address
 
@@ -36,10 +37,12 @@ class Stand:
 
 def environment(address: str, port: int, name_servers: Sequence[str]) -> dict[str, str]:
     """The EPICS variables of a standalone process."""
-    ours = server_environment(address=address, port=port, name_servers=name_servers)
+    ours = server_environment(address=address, port=port, name_servers=only_name_server(name_servers))
     if name_servers:
         return ours
     theirs = {name: value for name, value in os.environ.items() if name.startswith("EPICS_PVA_")}
+    several = only_name_server(theirs.get("EPICS_PVA_NAME_SERVERS", "").split())
+    theirs["EPICS_PVA_NAME_SERVERS"] = " ".join(several)
     return {**{name: value for name, value in ours.items() if name.startswith("EPICS_PVAS_")}, **theirs}
 
 

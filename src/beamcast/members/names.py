@@ -8,7 +8,7 @@ share an interpreter with anything that works: the controller imports Parsl, sub
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -17,14 +17,18 @@ from beamcast.members.parent import die_with_parent
 from beamcast.pva.nameserver import Endpoint, NameServer
 
 END_DEADLINE_S = 5.0
+DEFAULT_PORT = 5075
 _READY = "ready"
+# Those that this process started for its own client: kept, since their pipes hold them alive.
+_ASKING: "list[NameServerProcess]" = []
 
 
 class NameServerProcess:
     """A `NameServer` in a child process; the same methods. Use as a context manager, from one thread at a time."""
 
-    def __init__(self, *, host: str, port: int) -> None:
+    def __init__(self, *, host: str, port: int, upstream: Sequence[Endpoint] = ()) -> None:
         self.endpoint = Endpoint(host, port)
+        self._upstream = upstream
         self._channels: dict[str, Endpoint] = {}
         self._process: subprocess.Popen[str] | None = None
 
@@ -33,7 +37,7 @@ class NameServerProcess:
 
         command = [sys.executable, "-m", "beamcast.members.names", str(os.getpid())]
         self._process = subprocess.Popen(
-            [*command, self.endpoint.host, str(self.endpoint.port)],
+            [*command, str(self.endpoint), *map(str, self._upstream)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -41,12 +45,14 @@ class NameServerProcess:
         )
         assert self._process.stdout is not None
         answer = self._process.stdout.readline().strip()
-        if answer != _READY:
+        ready, _, port = answer.partition(" ")
+        if ready != _READY:
             self._process.wait()
             raise WorldError(
                 answer or "the name server's process ended at once",
                 hint="give another port range in the site file under [network.ports]",
             )
+        self.endpoint = Endpoint(self.endpoint.host, int(port))
         return self
 
     def __exit__(
@@ -88,6 +94,24 @@ class NameServerProcess:
             raise WorldError(f"the name server's process is gone ({self._process.poll()})") from error
 
 
+def only_name_server(servers: Sequence[str]) -> list[str]:
+    """At most one "host:port" by which a pvaccess client reaches what all `servers` know.
+
+    pvaccess crashes with more than one (see `pva.nameserver`). So for several a name server that asks them is started
+    on loopback; it ends with this process.
+    """
+    if len(servers) < 2:
+        return list(servers)
+    asking = NameServerProcess(host="127.0.0.1", port=0, upstream=[_endpoint(each) for each in servers])
+    _ASKING.append(asking.__enter__())
+    return [str(asking.endpoint)]
+
+
+def _endpoint(text: str) -> Endpoint:
+    """As pvaccess reads its list: a name server without a port has the protocol's own."""
+    return Endpoint.parse(text if ":" in text else f"{text}:{DEFAULT_PORT}")
+
+
 def follow(server: NameServer, news: IO[str]) -> None:
     """Do what the lines say, until there are no more."""
     for line in news:
@@ -98,11 +122,12 @@ def follow(server: NameServer, news: IO[str]) -> None:
 
 def main() -> None:
     """Entry point of the process: the parent's pid, host and port."""
-    parent, host, port = sys.argv[1:]
+    parent, *servers = sys.argv[1:]
     die_with_parent(int(parent))
+    ours, *upstream = map(Endpoint.parse, servers)
     try:
-        with NameServer(host=host, port=int(port)) as server:
-            print(_READY, flush=True)
+        with NameServer(host=ours.host, port=ours.port, upstream=upstream) as server:
+            print(_READY, server.endpoint.port, flush=True)
             follow(server, sys.stdin)
     except WorldError as error:
         print(error.message, flush=True)

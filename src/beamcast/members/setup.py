@@ -16,6 +16,7 @@ from types import FrameType
 from beamcast.core.errors import BeamcastError, Terminated, WorldError
 from beamcast.members.join import Join, read_join
 from beamcast.members.member import EXIT_FAILED, EXIT_UNWELCOME, Member
+from beamcast.members.names import only_name_server
 from beamcast.members.parent import die_with_parent
 from beamcast.pva.environment import (
     apply_environment,
@@ -103,7 +104,8 @@ def _client_settings(ours: dict[str, str]) -> dict[str, str]:
     theirs = user_settings()
     servers = f"{ours['EPICS_PVA_NAME_SERVERS']} {theirs.get('EPICS_PVA_NAME_SERVERS', '')}".split()
     searching = {"EPICS_PVA_AUTO_ADDR_LIST": "YES", "EPICS_PVA_BROADCAST_PORT": "5076"}
-    return {**searching, **theirs, "EPICS_PVA_NAME_SERVERS": " ".join(dict.fromkeys(servers))}
+    only = only_name_server(list(dict.fromkeys(servers)))
+    return {**searching, **theirs, "EPICS_PVA_NAME_SERVERS": " ".join(only)}
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -6,138 +6,53 @@ answers the TCP search of the pvAccess protocol (connection validation, echo and
 address at which the channel's server really listens. A restarted rank is found at its new port, a late rank is found
 at all, and no UDP search is needed anywhere.
 
+Given `upstream` servers, it asks those for names that nobody told it: a pvaccess client with more than one name
+server of its own crashes (its search manager shares one connection between threads: 8 of 20 clients with six channels
+on two servers died, none on one), and it asks them in turn, with ever longer pauses.
+
 Source: the pvAccess protocol specification, sections "Connection validation", "Search request" and "Search
 response"; the client accepts an address in the response that differs from the sender's.
 """
 
 import asyncio
 import os
-import socket
 import struct
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import ip_address
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from beamcast.core.errors import WorldError
+from beamcast.pva.search import (
+    BEACON_GUID_BYTES,
+    BIG_ENDIAN,
+    CONNECTION_VALIDATED,
+    CONNECTION_VALIDATION,
+    CONTROL,
+    ECHO,
+    FROM_SERVER,
+    MAGIC,
+    SEARCH,
+    SEGMENTED,
+    SET_BYTE_ORDER,
+    Endpoint,
+    ask,
+    find,
+    message,
+    parse_search,
+    search_response,
+    string,
+)
 
-MAGIC = 0xCA
-VERSION = 2
-FROM_SERVER = 0x40
-CONTROL = 0x01
-BIG_ENDIAN = 0x80
-SEGMENTED = 0x30
-
-BEACON_GUID_BYTES = 12
-SET_BYTE_ORDER = 2
-CONNECTION_VALIDATION = 1
-ECHO = 2
-SEARCH = 3
-SEARCH_RESPONSE = 4
-CONNECTION_VALIDATED = 9
+__all__ = ["Endpoint", "NameServer", "find"]
 
 # Names that one client waits for; beyond that it has to ask again.
 MAX_PENDING = 20000
+# A server that is asked on a client's behalf answers within this time, or not at all.
+UPSTREAM_TIMEOUT_S = 3.0
 # A search message holds at most a few hundred names; a client that claims more is not a pvAccess client.
 MAX_MESSAGE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a pvAccess server listens: a numeric IP address and a TCP port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read "host:port"; raises ValueError when there is no port."""
-        host, _, port = text.rpartition(":")
-        if not host:
-            raise ValueError(f"{text!r} is not host:port")
-        return cls(host, int(port))
-
-
-def _message(command: int, payload: bytes, *, flags: int = FROM_SERVER) -> bytes:
-    return struct.pack("<BBBBI", MAGIC, VERSION, flags, command, len(payload)) + payload
-
-
-def _string(text: str) -> bytes:
-    raw = text.encode()
-    return struct.pack("<B", len(raw)) + raw  # the strings we send are shorter than 254 bytes
-
-
-class _Reader:
-    """A cursor over one message's payload in the sender's byte order; struct.error when it is too short."""
-
-    def __init__(self, payload: bytes, order: str) -> None:
-        self._payload = payload
-        self._order = order
-        self._at = 0
-
-    def take(self, form: str) -> tuple[int, ...]:
-        values = struct.unpack_from(self._order + form, self._payload, self._at)
-        self._at += struct.calcsize(self._order + form)
-        return values
-
-    def size(self) -> int:
-        (short,) = self.take("B")
-        return self.take("i")[0] if short == 254 else short
-
-    def string(self) -> str:
-        length = self.size()
-        raw = self._payload[self._at : self._at + length]
-        if length < 0 or len(raw) != length:
-            raise struct.error("a string runs past the end of its message")
-        self._at += length
-        return raw.decode(errors="replace")
-
-
-def parse_search(payload: bytes, order: str) -> tuple[int, bool, list[tuple[int, str]]]:
-    """Sequence number, whether an answer is asked for in any case, and (channel id, name) pairs of a search."""
-    reader = _Reader(payload, order)
-    sequence, flags = reader.take("iB")
-    reader.take("3x16sH")
-    for _ in range(reader.size()):
-        reader.string()
-    (count,) = reader.take("H")
-    return sequence, bool(flags & 1), [(reader.take("i")[0], reader.string()) for _ in range(count)]
-
-
-def search_response(guid: bytes, sequence: int, endpoint: Endpoint | None, channel_ids: list[int]) -> bytes:
-    """The message that says where the channels are served; without an endpoint: that they are not known here."""
-    host = ip_address(endpoint.host if endpoint else "0.0.0.0")
-    packed = host.packed if host.version == 6 else b"\0" * 10 + b"\xff\xff" + host.packed
-    head = guid + struct.pack("<i", sequence) + packed + struct.pack("<H", endpoint.port if endpoint else 0)
-    body = _string("tcp") + struct.pack("<BH", bool(endpoint), len(channel_ids))
-    return _message(SEARCH_RESPONSE, head + body + struct.pack(f"<{len(channel_ids)}i", *channel_ids))
-
-
-def find(name_server: Endpoint, channel: str, *, timeout_s: float = 5.0) -> Endpoint | None:
-    """Ask a run's name server where a channel is served; None when it is not, OSError when nobody answers.
-
-    Needs no pvaccess: a program that waits for a PV of the run asks so, and makes its channel when it is there. A
-    pvaccess channel that is made too early asks again after 1, 2, 4, 8 … seconds.
-    """
-    raw = channel.encode()
-    wanted = struct.pack("<iB3x16sH", 1, 1, b"\0" * 16, 0) + b"\x01" + _string("tcp")
-    wanted += struct.pack("<Hi", 1, 1) + struct.pack("<B", len(raw)) + raw
-    with socket.create_connection((name_server.host, name_server.port), timeout=timeout_s) as connection:
-        connection.sendall(_message(SEARCH, wanted, flags=0))
-        stream = connection.makefile("rb")
-        while len(header := stream.read(8)) == 8:
-            _, _, flags, command, size = struct.unpack("<BBBBI", header)
-            payload = b"" if flags & CONTROL else stream.read(size)
-            if command == SEARCH_RESPONSE:
-                (port,) = struct.unpack_from("<H", payload, 32)
-                found = payload[38]
-                return Endpoint(socket.inet_ntoa(payload[28:32]), port) if found else None
-    raise ConnectionError(f"the name server {name_server} closed the connection")
 
 
 class _Client:
@@ -153,8 +68,10 @@ class _Client:
 class NameServer:
     """Answers pvAccess TCP searches for the channels it was told about. Thread-safe; use as a context manager."""
 
-    def __init__(self, *, host: str, port: int) -> None:
+    def __init__(self, *, host: str, port: int, upstream: Sequence[Endpoint] = ()) -> None:
+        """`port` 0 takes any free one; `upstream` servers are asked for channels that nobody told this one."""
         self._bind = Endpoint(host, port)
+        self._upstream = tuple(upstream)
         self._channels: dict[str, Endpoint] = {}
         self._guid = os.urandom(BEACON_GUID_BYTES)
         self._loop = asyncio.new_event_loop()
@@ -223,6 +140,7 @@ class NameServer:
             self._started.set()
             self._loop.close()
             return
+        self._bind = Endpoint(self._bind.host, self._server.sockets[0].getsockname()[1])
         self._started.set()
         self._loop.run_forever()
         self._server.close()
@@ -238,9 +156,9 @@ class NameServer:
         client = _Client(writer)
         self._clients.add(client)
         try:
-            writer.write(_message(SET_BYTE_ORDER, b"", flags=FROM_SERVER | CONTROL))
-            authentication = struct.pack("<iHB", 0x10000, 0x7FFF, 1) + _string("anonymous")
-            writer.write(_message(CONNECTION_VALIDATION, authentication))
+            writer.write(message(SET_BYTE_ORDER, b"", flags=FROM_SERVER | CONTROL))
+            authentication = struct.pack("<iHB", 0x10000, 0x7FFF, 1) + string("anonymous")
+            writer.write(message(CONNECTION_VALIDATION, authentication))
             while True:
                 await self._answer(reader, client)
         except (OSError, EOFError, struct.error, ValueError):
@@ -266,9 +184,9 @@ class NameServer:
             raise ValueError("message too long")
         payload = await reader.readexactly(size)
         if command == CONNECTION_VALIDATION:
-            writer.write(_message(CONNECTION_VALIDATED, b"\xff"))
+            writer.write(message(CONNECTION_VALIDATED, b"\xff"))
         elif command == ECHO:
-            writer.write(_message(ECHO, payload))
+            writer.write(message(ECHO, payload))
         elif command == SEARCH:
             self._search(payload, order, client)
         await writer.drain()
@@ -281,13 +199,35 @@ class NameServer:
             endpoint = self._channels.get(name)
             if endpoint is not None:
                 found.setdefault(endpoint, []).append(channel_id)
+            elif self._upstream:
+                self._start(self._pass_on(client, sequence, channel_id, name))
             elif len(client.pending) < MAX_PENDING:
                 _, waiting = client.pending.setdefault(name, (sequence, []))
                 if channel_id not in waiting:
                     waiting.append(channel_id)
         for endpoint, channel_ids in found.items():
             writer.write(search_response(self._guid, sequence, endpoint, channel_ids))
-        if must_reply and not found:
+        if must_reply and not found and not self._upstream:
             writer.write(
                 search_response(self._guid, sequence, None, [channel_id for channel_id, _ in wanted])
             )
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _pass_on(self, client: "_Client", sequence: int, channel_id: int, name: str) -> None:
+        """Ask the servers upstream, all at once; the first that knows the channel is believed."""
+        asked = [asyncio.create_task(ask(server, name)) for server in self._upstream]
+        try:
+            for answer in asyncio.as_completed(asked, timeout=UPSTREAM_TIMEOUT_S):
+                # A server that is away, or slow (TimeoutError is an OSError): the client asks again by itself.
+                with suppress(OSError, EOFError, struct.error, ValueError, IndexError):
+                    if (endpoint := await answer) is not None:
+                        client.writer.write(search_response(self._guid, sequence, endpoint, [channel_id]))
+                        return
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)

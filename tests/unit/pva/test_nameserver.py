@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beamcast.core.errors import WorldError
-from beamcast.pva.nameserver import Endpoint, NameServer, find, parse_search, search_response
+from beamcast.pva.nameserver import Endpoint, NameServer, find
+from beamcast.pva.search import parse_search, search_response
 
 LOOPBACK = "127.0.0.1"
 
@@ -180,3 +181,19 @@ def test_an_endpoint_needs_a_port() -> None:
     assert Endpoint.parse("10.0.0.1:80") == Endpoint("10.0.0.1", 80)
     with pytest.raises(ValueError, match="host:port"):
         Endpoint.parse("80")
+
+
+def test_what_nobody_told_it_is_asked_upstream(server: NameServer) -> None:
+    server.serve_at({"up:image": Endpoint("192.0.2.7", 5075)})
+    with socket.create_server((LOOPBACK, 0)) as silent:  # accepts, and never says a word
+        mute = Endpoint(LOOPBACK, silent.getsockname()[1])
+        gone = Endpoint(LOOPBACK, 1)
+        with NameServer(host=LOOPBACK, port=0, upstream=[gone, mute, server.endpoint]) as asking:
+            assert find(asking.endpoint, "up:image") == Endpoint("192.0.2.7", 5075)
+            server.serve_at({"up:image": Endpoint("192.0.2.8", 5076)})
+            assert find(asking.endpoint, "up:image") == Endpoint("192.0.2.8", 5076)
+
+
+def test_what_nobody_upstream_knows_gets_no_answer(server: NameServer) -> None:
+    with NameServer(host=LOOPBACK, port=0, upstream=[server.endpoint]) as asking, pytest.raises(TimeoutError):
+        find(asking.endpoint, "up:nothing", timeout_s=0.3)
