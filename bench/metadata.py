@@ -8,9 +8,11 @@ frame; in both the processor compares each value with the frame's id, which the 
 Sustained is what comes through when the source offers more than anybody carries: frames of a burst per second, from the
 first one sent to the last one processed. It counts only if nobody lost more than 1 % and no value was wrong; a search
 for the highest rate without loss moves by a whole step with each hiccup of a shared machine. Subjects take turns.
-The cost is CPU time (all threads) of a process for each frame that it
-processed, at a fixed rate for each process, so that the source is N times as fast. All on one machine: everybody,
-source included, shares its cores.
+Before that, as many frames as the queues of all ranks hold go through: a server keeps what it has sent until its ring
+of updates has gone round, so memory is fresh, and dear, for that long.
+The cost is CPU time (all threads) of a process for each frame that it processed, at a fixed rate for each process, so
+that the source is N times as fast. All on one machine: everybody, source included, shares its cores, so that what a
+subject can sustain follows from the CPU time of all its processes together; `cpu_us_by_role` says where it goes.
 """
 
 import argparse
@@ -29,11 +31,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 HERE = Path(__file__).resolve().parent
 CHANNEL = "benchmd:image"
 METADATA = [f"benchmd:m{number}" for number in range(6)]
 STEP = 1_000_000  # ids of one burst begin at a multiple of it
 OFFERED_HZ, OFFERED_FRAMES = 4000, 3000
+QUEUE_FRAMES = 500  # of each rank, at the server and at the receiver
+FILL_HZ = 300
 COST_HZ = 50
 PORTS = (56200, 56899)
 
@@ -208,7 +214,18 @@ def pvapy(count: int, port: int, folder: Path) -> Iterator[None]:
             "-du",
             "1",
         ]
-        command += ["-dt", "uniqueId", "-sqs", "1000", "-rqs", "1000", "-siu", "0", "-rs", "none"]
+        command += [
+            "-dt",
+            "uniqueId",
+            "-sqs",
+            str(QUEUE_FRAMES),
+            "-rqs",
+            str(QUEUE_FRAMES),
+            "-siu",
+            "0",
+            "-rs",
+            "none",
+        ]
         command += ["-pf", str(Path(__file__).resolve()), "-pc", "PvapyAssociate"]
         command += ["-mc", ",".join(f"pva://{name}" for name in METADATA)]
         environment = {**_inherited(), **served, "BEAMCAST_BENCH_OUT": str(folder)}
@@ -237,6 +254,8 @@ name = "associate"
 role = "consumer"
 input = "source"
 ranks = {count}
+server_queue = {queue}
+receiver_queue = {queue}
 processor = "metadata.py:Associate"
 """
 TABLE = """
@@ -268,7 +287,7 @@ ports = { first = 56900, last = 57800 }
 @contextmanager
 def beamcast(count: int, port: int, folder: Path) -> Iterator[None]:
     """A whole run: controller, mirror, metadata member, N ranks through Parsl."""
-    text = WORKFLOW.format(channel=CHANNEL, port=port, count=count)
+    text = WORKFLOW.format(channel=CHANNEL, port=port, count=count, queue=QUEUE_FRAMES)
     text += "".join(
         TABLE.format(number=number, channel=name, port=port) for number, name in enumerate(METADATA)
     )
@@ -330,19 +349,49 @@ def warm_up(process: "subprocess.Popen[str]", folder: Path, count: int) -> None:
             break
         if time.monotonic() > deadline:
             raise RuntimeError(f"not all of {count} processes receive; see {folder}")
-    burst(process, step + 1, 50, 10 * count)
-    settled(folder, step + 1, 10 * count)
+    frames = QUEUE_FRAMES * count
+    burst(process, step + 1, FILL_HZ, frames)
+    settled(folder, step + 1, frames)
 
 
 def overload(process: "subprocess.Popen[str]", folder: Path) -> dict[str, Any]:
     """Frames per second with all their metadata; 0 where too many were lost or a value was wrong."""
+    before = spent_by_role()
     began_s = burst(process, 1000, OFFERED_HZ, OFFERED_FRAMES)
     found = settled(folder, 1000, OFFERED_FRAMES)
+    after = spent_by_role()
     processed, associated, wrong = (sum(part[i] for part in found) for i in range(3))
     rate_hz = associated / (max(part[5] for part in found) - began_s)
     good = associated >= 0.99 * OFFERED_FRAMES and not wrong
     counts = {"sent": OFFERED_FRAMES, "processed": processed, "associated": associated, "wrong": wrong}
-    return {"sustained_hz": round(rate_hz) if good else 0, **counts}
+    shares = {role: round((after[role] - before.get(role, 0.0)) / OFFERED_FRAMES * 1e6) for role in after}
+    return {"sustained_hz": round(rate_hz) if good else 0, **counts, "cpu_us_by_role": shares}
+
+
+def spent_by_role() -> dict[str, float]:
+    """CPU seconds so far of all processes that a subject consists of, by what they are."""
+    spent: dict[str, float] = {}
+    mine = {child.pid for child in psutil.Process().children(recursive=True)}
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            role = _role(process.cmdline(), mine=process.pid in mine)
+            if role is not None:
+                times = process.cpu_times()
+                spent[role] = spent.get(role, 0.0) + times.user + times.system
+    return spent
+
+
+def _role(command: list[str], *, mine: bool) -> str | None:
+    """None for a process that is none of ours. Ranks are no descendants: their keeper lets them go."""
+    ours = mine or any("beamcast-bench-" in word for word in command)
+    for word in command if ours else ():
+        if word.startswith("beamcast.members."):
+            return command[command.index("--kind") + 1] if "--kind" in command else word.rpartition(".")[2]
+        if word == "--serve":
+            return "source"
+        if word.endswith("pvapy-hpc-consumer"):
+            return "consumer"
+    return "controller and Parsl" if ours else None
 
 
 def cost(process: "subprocess.Popen[str]", folder: Path, count: int) -> float:

@@ -238,7 +238,8 @@ class Controller:
         self._child("mirror", "mirror", "--kind=mirror", f"--channel={self._plan.mirror_channel}",
                     f"--source={source.channel}", f"--provider={source.protocol}", f"--id-field={source.id_field}",
                     f"--queue={self._plan.workflow.mirror.queue}",
-                    f"--appear-timeout={float(source.appear_timeout)}", *search)  # fmt: skip
+                    f"--appear-timeout={float(source.appear_timeout)}", *search,
+                    *(["--watch-source"] if self._plan.mirror_watches_source else []))  # fmt: skip
 
     def _start_metadata(self, search: list[str]) -> None:
         metadata = self._plan.workflow.metadata

@@ -168,6 +168,14 @@ class RunPlan:
         """The channel of the joined metadata."""
         return f"{self.prefix}:metadata"
 
+    @property
+    def mirror_watches_source(self) -> bool:
+        """Whether only a witness of the mirror's own can say which ids the source sent."""
+        workflow = self.workflow
+        return (
+            workflow.source.protocol == "pva" and workflow.source.simulate is None and not workflow.metadata
+        )
+
     def metadata_of(self, pool: Pool) -> tuple[Metadata, ...]:
         """What is joined to the frames of a pool: those that read the source get it."""
         return self.workflow.metadata if pool.input == "source" else ()

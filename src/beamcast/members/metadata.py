@@ -1,5 +1,6 @@
 """The metadata member: monitors all metadata channels and the ids and times of the frames, joins them once for all
-ranks, and serves the rows as batches on one channel."""
+ranks, and serves the rows as batches on one channel. It sees the id of every frame, so it also tells the controller
+which ones the source sent."""
 
 import logging
 import time
@@ -10,15 +11,18 @@ from beamcast.config.workflow import Metadata
 from beamcast.core.errors import DataError, WorldError
 from beamcast.core.ids import Epoch, EpochTracker, FrameId
 from beamcast.core.joining import Joiner, MatchRule, Row
+from beamcast.core.keyset import encode_keys
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
-from beamcast.pva.messages import Counters, MemberId, MetadataPlan, Orders, decode_metadata_plan
+from beamcast.pools.tally import take_keys
+from beamcast.pva.messages import Counters, Delta, MemberId, MetadataPlan, Orders, decode_metadata_plan
 from beamcast.pva.metadata import BatchRecord, MetadataMonitor
 
 logger = logging.getLogger(__name__)
 
-# Rows of this much time go into one batch. Less costs more messages, more costs latency.
-BATCH_S = 0.01
+# Rows of this much time go into one batch. A batch wakes every rank, which costs each some 0.1 ms of processor time:
+# at 1 kHz and four ranks, 10 ms more per batch are 20 µs less per frame. A frame waits for its row half as long.
+BATCH_S = 0.02
 # In updates: a second at 20 kHz may wait while this process is held up.
 QUEUE_UPDATES = 20_000
 # Rows that a rank gets which takes the place of a dead one: the frames that it is sent again were joined before.
@@ -54,6 +58,7 @@ class MetadataMember:
         self._newcomers = 0
         self._armed = False
         self._fresh_epoch = False
+        self._seen: list[int] = []
         self.go = False
         self.stop = False
 
@@ -156,7 +161,10 @@ class MetadataMember:
                 self._last = frame_id  # the value that the channel has when we connect belongs to no run
                 continue
             self._last = frame_id
-            self._joiner.frame(self._keys.observe(FrameId(frame_id)), time_ns, now=now)
+            key = self._keys.observe(FrameId(frame_id))
+            if self._armed:
+                self._seen.append(key)
+            self._joiner.frame(key, time_ns, now=now)
 
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""
@@ -181,7 +189,12 @@ class MetadataMember:
             facts[f"unmatched:{name}"] = float(column.unmatched)
             facts[f"unusable:{name}"] = float(column.unusable)
             facts[f"rejected:{name}"] = float(monitor.rejected)
-        return Report(counters=Counters(received=self._joiner.frames), facts=facts)
+        seen = take_keys(self._seen)
+        return Report(
+            delta=Delta(seen=encode_keys(seen) if seen else b""),
+            counters=Counters(received=self._joiner.frames),
+            facts=facts,
+        )
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pools.acks import Acks
 from beamcast.pools.inputs import Inputs, MonitoredChannel, look_at
+from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import Tally, take_keys
 from beamcast.pva.messages import Counters, Delta, Input, MemberId, Orders
 from beamcast.pva.rpc import RpcCaller
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--dispatcher", default="", help="the dispatcher to be told which results are final")
     parser.add_argument("--count-epochs", action="store_true", help="an id that goes back begins an epoch")
     arguments = parser.parse_args()
+    keep_freed_memory()
     ground = prepare(arguments, lambda join: join.beamline_interfaces)
     identity = MemberId(kind="results", generation=arguments.generation)
 
