@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from beamcast.cli import attach, info, mirror, plan, query, rank, record, run, simulate, submit
+from beamcast.cli import attach, control, info, mirror, plan, query, rank, record, run, simulate, submit
 from beamcast.cli.outcome import Quit, error_text
 from beamcast.core.errors import BeamcastError
 
@@ -29,6 +29,7 @@ app.command("submit")(submit.submit)
 app.command("attach")(attach.attach)
 app.command("status")(query.status)
 app.command("stop")(query.stop)
+app.command("control")(control.control)
 app.command("report")(query.report)
 app.command("sim")(simulate.sim)
 app.command("record")(record.record)

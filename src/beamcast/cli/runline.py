@@ -17,7 +17,7 @@ from beamcast.launch.stop_request import leave_request, wait_until_taken
 from beamcast.members.join import JOIN_FILE, SECRET_FILE, Join, read_join
 from beamcast.observe.report import Report, decode_report
 from beamcast.pva.environment import apply_environment, client_environment
-from beamcast.pva.messages import Question, Reply
+from beamcast.pva.messages import Answer, Question, Reply, Request
 from beamcast.pva.rpc import RpcCaller
 from beamcast.security.secret import RunSecret
 
@@ -113,12 +113,16 @@ class RunLine:
 
     def _ask(self, question: Question) -> Report:
         """The run's report now; WorldError when the controller is gone or silent, UsageError when there is none yet."""
-        self._connect()
-        assert self._caller is not None
-        answer = self._caller.call(question, timeout_s=ANSWER_TIMEOUT_S)
+        answer = self.exchange(question)
         if not isinstance(answer, Reply):
             raise WorldError(f"the controller answered with {type(answer).__name__}")
         return decode_report(answer.report)
+
+    def exchange(self, request: Request) -> Answer:
+        """One message and its answer; WorldError when the controller is gone or silent."""
+        self._connect()
+        assert self._caller is not None
+        return self._caller.call(request, timeout_s=ANSWER_TIMEOUT_S)
 
     def _connect(self) -> None:
         """A refused connection tells at once what a search would tell after its timeout."""

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 from pyroaring import BitMap64
 
+from beamcast.core.ids import ID_BITS, ID_MASK
+
 KEYSET_VERSION = 1
 _HEADER_BYTES = 5  # version, then CRC-32 of the body, big-endian
 
@@ -60,3 +62,16 @@ def count_from_key(keys: BitMap64, first: int) -> int:
 def union(parts: Iterable[BitMap64]) -> BitMap64:
     """Return a new bitmap with the keys of all parts."""
     return BitMap64().union(*parts)
+
+
+def count_gaps(came: BitMap64) -> int:
+    """How many ids are missing between the first and the last of each epoch."""
+    if not came:
+        return 0
+    missing = 0
+    for epoch in range(came.min() >> ID_BITS, (came.max() >> ID_BITS) + 1):
+        begin = came.rank((epoch << ID_BITS) - 1) if epoch else 0
+        end = came.rank((epoch << ID_BITS) | ID_MASK)
+        if end > begin:
+            missing += came[end - 1] - came[begin] + 1 - (end - begin)
+    return missing

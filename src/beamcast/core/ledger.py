@@ -16,7 +16,15 @@ from dataclasses import dataclass, field, fields
 
 from pyroaring import BitMap64
 
-from beamcast.core.keyset import as_keys, count_from_key, decode_keys, encode_keys, from_key, union
+from beamcast.core.keyset import (
+    as_keys,
+    count_from_key,
+    count_gaps,
+    decode_keys,
+    encode_keys,
+    from_key,
+    union,
+)
 from beamcast.core.loss import LossFinder, Missing
 from beamcast.core.stage import PoolShape, RankFrames, Stage, StageView, build_stages
 
@@ -39,7 +47,7 @@ class FrameTotals:
 
     `received` and `processed` count frames that reached, and left, at least one pool that reads the source.
     `lost` are the outstanding frames: until the run is drained they may still come. `duplicates` are repeated
-    frames that ranks have discarded.
+    frames that ranks have discarded. `skipped`: ids between the first and the last that the source never sent.
     """
 
     source: int
@@ -50,6 +58,7 @@ class FrameTotals:
     failed: int
     lost: int
     duplicates: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +209,7 @@ class Ledger:
             failed=len(judged.failed),
             lost=len(judged.outstanding),
             duplicates=sum(frames.duplicates_before + frames.duplicates for frames in ranks),
+            skipped=count_gaps(judged.source),
         )
 
     def outstanding(self) -> BitMap64:

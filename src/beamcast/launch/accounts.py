@@ -257,6 +257,7 @@ def _frames(totals: FrameTotals, *, sent_again: int) -> Frames:
         lost=totals.lost,
         duplicates=totals.duplicates,
         sent_again=sent_again,
+        skipped=totals.skipped,
     )
 
 

@@ -24,6 +24,7 @@ from beamcast.core.errors import BeamcastError, UsageError, WorldError
 from beamcast.core.keyset import encode_keys
 from beamcast.core.lifecycle import RankState, RunEvent, RunLifecycle, RunState
 from beamcast.launch.accounts import Accounts
+from beamcast.launch.control_desk import ControlDesk
 from beamcast.launch.directory import Directory, PortLeases, find_sides, serve_pvs, serve_rpc
 from beamcast.launch.doubt import ASK_AGAIN_LOCAL_S, ASK_AGAIN_S, HEARTBEATS_MISSED, Doubts
 from beamcast.launch.hardware import shares
@@ -41,12 +42,15 @@ from beamcast.members.join import Join, write_join
 from beamcast.observe.report import Report, encode_report, write_report
 from beamcast.pva.messages import (
     Answer,
+    Control,
+    ControlQuestion,
     Heartbeat,
     Orders,
     Question,
     Registration,
     Reply,
     Request,
+    Welcome,
     encode_dispatch_plan,
     encode_metadata_plan,
 )
@@ -109,6 +113,7 @@ class Controller:
         self._pvs: RunPvs | None = None
         self._sides: Sides | None = None
         self._interchange_port = 0
+        self._desk = ControlDesk(plan, self._roster, lock=self._lock, ask_stop=self.ask_stop)
 
     def ask_stop(self) -> None:
         """End the run: the first time the stream is drained, the second time everything stops at once."""
@@ -164,6 +169,7 @@ class Controller:
             with self._lock:
                 self._open_starts += starts
             self._loop()
+            self._desk.ended(f"the run is {self._life.state.value}")
             self._stop_members()
 
     def _doubtful(self, parsl: ParslStart) -> Doubts:
@@ -201,7 +207,9 @@ class Controller:
             sides.beamline, lambda at: serve_pvs(at, names), lambda server: server.stop()
         )
         stack.callback(server.stop)
-        self._pvs = RunPvs(server, self._plan.prefix, stop=self.ask_stop)
+        self._pvs = RunPvs(
+            server, self._plan.prefix, [pool.name for pool in self._plan.pools], take=self._desk.take
+        )
         commands, rpc = leases.serve(
             sides.cluster,
             lambda at: serve_rpc(
@@ -302,6 +310,8 @@ class Controller:
                     if request.what == "stop":
                         self.ask_stop()
                     return Reply(report=encode_report(self._report()))
+                case Control() | ControlQuestion():
+                    return self._desk.handle(request, now=now)
                 case _:
                     raise TypeError(f"{type(request).__name__} is not for the controller")
 
@@ -310,13 +320,20 @@ class Controller:
         record = self._roster.members.get(str(request.member))
         if record is not None and record.live and request.member.generation > record.identity.generation:
             self._died(record, now, f"replaced by generation {request.member.generation}")
-        return self._roster.register(request, now=now)
+        welcome = self._roster.register(request, now=now)
+        if isinstance(welcome, Welcome) and welcome.duty is not None:
+            configured = self._desk.book.configured(str(request.member))
+            welcome = structs.replace(welcome, duty=structs.replace(welcome.duty, configured=configured))
+        return welcome
 
     def _heartbeat(self, beat: Heartbeat, now: float) -> Answer:
         answer = self._roster.heartbeat(beat, now=now)
         if isinstance(answer, Orders) and answer.connect is not None and self._plan.retires(beat.member.pool):
             answer = structs.replace(answer, released=encode_keys(self._accounts.ledger.final_results()))
         record = self._roster.members.get(str(beat.member))
+        self._desk.book.answered(str(beat.member), beat.answers)
+        if isinstance(answer, Orders):
+            answer = structs.replace(answer, commands=self._desk.book.orders(str(beat.member)))
         # What a rank did before it was given up is true all the same, so its ids count.
         if record is not None:
             self._accounts.enter(beat, now=now)
@@ -337,6 +354,8 @@ class Controller:
         while not self._life.state.is_final and not self._roster.stop:
             time.sleep(TICK_S)
             now = time.monotonic()
+            assert self._pvs is not None
+            self._pvs.look()
             with self._lock:
                 try:
                     self._tick(now)
@@ -368,6 +387,7 @@ class Controller:
                 f"another controller has taken over {self._dir.path}: this one was taken for dead"
             )
         self._watch_members(now)
+        self._desk.tick(now)
         self._accounts.check_failed()
         self._roster.next_epoch()
         if self._stop_asked > 1:

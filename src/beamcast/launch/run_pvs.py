@@ -1,66 +1,147 @@
-"""The run's own PVs at the beamline: state and numbers as NTScalar, so that any EPICS tool reads them."""
+"""The run's own PVs at the beamline: what it is doing, as NTScalar and NTTable, and what it may be told.
 
-import time
-from collections.abc import Callable
+Under the run's prefix: `state`, `reason`, `rate`, `frames:<number>`, `pools` (a table), `control` in PvaPy's form, the
+same as two texts, `command` and `answer`, `drain` and `stop` (write 1), and `PVI`. For each pool `<pool>:ranks` (a
+table), and `control`, `command`, `answer`, `drain`, `stop` and `PVI` in the same way.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from beamcast.observe.report import Report
+from beamcast.core.commands import REFUSED, Outcome, parse_line
+from beamcast.core.errors import UsageError
+from beamcast.core.lifecycle import RankState
+from beamcast.observe.report import PoolReport, Report
+from beamcast.pva.control_pv import ControlPv, Take
+from beamcast.pva.normative import Entry, OrderRecord, ScalarRecord, TableRecord, add_pvi
 
-_NTSCALAR = "epics:nt/NTScalar:1.0"
 _NUMBERS = ("source", "received", "processed", "collected", "dropped", "failed", "lost", "duplicates")
+_RANKS: Mapping[str, type] = {
+    "rank": int,
+    "host": str,
+    "state": str,
+    "generation": int,
+    "processed": int,
+    "dropped": int,
+    "failed": int,
+    "rate_hz": float,
+    "queued": int,
+    "server_overruns": int,
+    "receiver_rejected": int,
+}
+_SUMMED = ("processed", "dropped", "failed", "rate_hz", "queued", "server_overruns", "receiver_rejected")
+_POOLS: Mapping[str, type] = {
+    "pool": str,
+    "role": str,
+    "ranks": int,
+    "live": int,
+    **{name: _RANKS[name] for name in _SUMMED},
+}
+_ORDERS = ("drain", "stop")
+
+
+class Desk:
+    """Where commands to the run or to one pool come in. `take` is told of them, on a pvAccess thread."""
+
+    def __init__(self, server: Any, stem: str, take: Take) -> None:
+        self._take = take
+        self._control = ControlPv(server, f"{stem}:control", take=take)
+        self._answer = ScalarRecord(server, f"{stem}:answer", str)
+        self._written = [OrderRecord(server, f"{stem}:command", str, written=self._line)]
+        self._written += [
+            OrderRecord(server, f"{stem}:{name}", int, written=self._ordered(name)) for name in _ORDERS
+        ]
+        self.channels = tuple(f"{stem}:{name}" for name in ("control", "answer", "command", *_ORDERS))
+        self.entries: dict[str, Entry] = {
+            "command": {"rw": f"{stem}:command"},
+            "answer": {"r": f"{stem}:answer"},
+            # ophyd-async keeps the name `stop` of a device for itself.
+            **{f"{name}_" if name == "stop" else name: {"x": f"{stem}:{name}"} for name in _ORDERS},
+        }
+
+    def look(self) -> None:
+        """Take commands that were written without a call back."""
+        self._control.look()
+        for record in self._written:
+            record.look()
+
+    def _ordered(self, name: str) -> Callable[[Any], None]:
+        return lambda value: self._line(name)
+
+    def _line(self, text: Any) -> None:
+        try:
+            self._take(parse_line(str(text)), self._say)
+        except UsageError as refused:
+            self._say(Outcome(REFUSED, str(refused)))
+
+    def _say(self, outcome: Outcome) -> None:
+        self._answer.set(outcome.message if outcome.done else f"error: {outcome.message}")
 
 
 class RunPvs:
-    """Serves <prefix>:state, :reason, :rate, :frames:<number> and :control (write "stop" to end the run)."""
+    """Serves the PVs; `update` fills them."""
 
-    def __init__(self, server: Any, prefix: str, *, stop: Callable[[], None]) -> None:
-        import pvaccess as pva
+    def __init__(
+        self, server: Any, prefix: str, pools: Sequence[str], *, take: Callable[[str | None], Take]
+    ) -> None:
+        """`take(pool)` gives what carries out commands to a pool, or with None to the run."""
+        scalars = {"state": str, "reason": str, "rate": float}
+        self._scalars = {
+            name: ScalarRecord(server, f"{prefix}:{name}", kind) for name, kind in scalars.items()
+        }
+        self._numbers = {name: ScalarRecord(server, f"{prefix}:frames:{name}", int) for name in _NUMBERS}
+        self._pools = TableRecord(server, f"{prefix}:pools", _POOLS)
+        self._ranks = {pool: TableRecord(server, f"{prefix}:{pool}:ranks", _RANKS) for pool in pools}
+        desk = Desk(server, prefix, take(None))
+        desks = {pool: Desk(server, f"{prefix}:{pool}", take(pool)) for pool in pools}
+        for pool, one in desks.items():
+            ranks: Entry = {"r": self._ranks[pool].channel}
+            add_pvi(
+                server, f"{prefix}:{pool}:PVI", {"ranks": ranks, **one.entries}, description=f"pool {pool}"
+            )
+        records: dict[str, ScalarRecord | TableRecord] = {
+            **self._scalars,
+            **self._numbers,
+            "pools": self._pools,
+        }
+        entries: dict[str, Entry] = {name: {"r": record.channel} for name, record in records.items()}
+        entries |= desk.entries
+        for name, pool in _as_names(pools).items():
+            entries[name] = {"d": f"{prefix}:{pool}:PVI"}
+        add_pvi(server, f"{prefix}:PVI", entries, description=f"beamcast run {prefix}")
+        tables = (record.channel for record in self._ranks.values())
+        self._desks = (desk, *desks.values())
+        commanded = (channel for one in self._desks for channel in one.channels)
+        trees = (f"{prefix}:PVI", *(f"{prefix}:{pool}:PVI" for pool in pools))
+        self.channels = (*(record.channel for record in records.values()), *tables, *commanded, *trees)
 
-        self._server = server
-        self._prefix = prefix
-        self._stop = stop
-        self._values: dict[str, Any] = {}
-        self._pvs: dict[str, Any] = {}
-        for name in ("state", "reason"):
-            self._add(name, pva.STRING)
-        for name in _NUMBERS:
-            self._add(f"frames:{name}", pva.LONG)
-        self._add("rate", pva.DOUBLE)
-        self._control = pva.PvObject({"value": pva.STRING, "timeStamp": pva.PvTimeStamp()}, _NTSCALAR)
-        server.addRecord(f"{prefix}:control", self._control, self._written)
-
-    def _add(self, name: str, kind: Any) -> None:
-        import pvaccess as pva
-
-        alarm = {"severity": pva.INT, "status": pva.INT, "message": pva.STRING}
-        stamp = {"secondsPastEpoch": pva.LONG, "nanoseconds": pva.INT, "userTag": pva.INT}
-        pv = pva.PvObject({"value": kind, "alarm": alarm, "timeStamp": stamp}, _NTSCALAR)
-        self._pvs[name] = pv
-        self._server.addRecord(f"{self._prefix}:{name}", pv.copy())
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """All channels that are served."""
-        return (*(f"{self._prefix}:{name}" for name in self._pvs), f"{self._prefix}:control")
+    def look(self) -> None:
+        """Take commands that were written without a call back; as often as an answer may be waited for."""
+        for desk in self._desks:
+            desk.look()
 
     def update(self, report: Report) -> None:
         """Publish what has changed."""
-        self._set("state", report.state)
-        self._set("reason", report.reason)
-        self._set("rate", report.throughput.frames_per_s)
-        for name in _NUMBERS:
-            self._set(f"frames:{name}", getattr(report.frames, name))
+        self._scalars["state"].set(report.state)
+        self._scalars["reason"].set(report.reason)
+        self._scalars["rate"].set(report.throughput.frames_per_s)
+        for name, record in self._numbers.items():
+            record.set(getattr(report.frames, name))
+        self._pools.set([_pool_row(pool) for pool in report.pools])
+        for pool in report.pools:
+            self._ranks[pool.name].set([[getattr(rank, name) for name in _RANKS] for rank in pool.ranks])
 
-    def _set(self, name: str, value: Any) -> None:
-        if self._values.get(name) == value:
-            return
-        self._values[name] = value
-        pv = self._pvs[name]
-        now = time.time()
-        pv["value"] = value
-        pv["timeStamp"] = {"secondsPastEpoch": int(now), "nanoseconds": int(now % 1 * 1e9), "userTag": 0}
-        self._server.update(f"{self._prefix}:{name}", pv)
 
-    def _written(self, pv: Any) -> None:
-        if str(pv["value"]).strip() == "stop":
-            self._stop()
+def _pool_row(pool: PoolReport) -> list[Any]:
+    live = sum(RankState(rank.state).is_live for rank in pool.ranks)
+    sums = [sum(getattr(rank, name) for rank in pool.ranks) for name in _SUMMED]
+    return [pool.name, pool.role, len(pool.ranks), live, *sums]
+
+
+def _as_names(pools: Sequence[str]) -> dict[str, str]:
+    """The pools by names that a field of a structure, and an attribute in Python, may have."""
+    names: dict[str, str] = {}
+    for pool in pools:
+        name = f"pool_{pool.replace('-', '_')}"
+        names[name if name not in names else f"{name}_{len(names)}"] = pool
+    return names

@@ -21,6 +21,7 @@ import beamcast
 from beamcast.core.errors import BeamcastError, DataError, UsageError, WorldError
 from beamcast.members.join import SECRET_FILE, Join
 from beamcast.pva.messages import (
+    CommandAnswer,
     Counters,
     Delta,
     FailedFrame,
@@ -66,6 +67,7 @@ class Report:
     counts_from: int | None = None
     next_epoch: int = 0
     ends_epoch: bool = False
+    answers: tuple[CommandAnswer, ...] = ()
 
 
 class Member:
@@ -155,6 +157,10 @@ class Member:
             self._state = state
             self._wake.set()
 
+    def report_soon(self) -> None:
+        """There is something to say that somebody waits for."""
+        self._wake.set()
+
     def fail(self, error: BaseException) -> None:
         """Report that this member can't go on, with the reason."""
         kind: Literal["usage", "world"] = "usage" if isinstance(error, UsageError) else "world"
@@ -198,12 +204,15 @@ class Member:
             return Report()
 
     def _exchange(self) -> Orders:
+        # The state first: the last word of a member that has finished holds all that it has to say.
+        state = self._state
         report = self._report()
+        state = self._state if self._state == "failed" else state
         self._sequence += 1
         message, detail, kind = self._problem
         heartbeat = Heartbeat(
             member=self.identity,
-            state=self._state,
+            state=state,
             sequence=self._sequence,
             delta=report.delta,
             counters=report.counters,
@@ -218,6 +227,7 @@ class Member:
             counts_from=report.counts_from,
             next_epoch=report.next_epoch,
             ends_epoch=report.ends_epoch,
+            answers=report.answers,
             epoch=self.epoch,
             rpc_channel=self.rpc_channel,
             rpc_port=self.rpc_port,

@@ -3,12 +3,14 @@
 import logging
 import os
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
-from beamcast.core.errors import BeamcastError
+from beamcast.core.commands import REFUSED, Command, Outcome, parse_command
+from beamcast.core.errors import BeamcastError, UsageError
 from beamcast.core.gather import PartGatherer
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.place import Place
@@ -31,7 +33,16 @@ from beamcast.pools.rank_pvs import RankPvs
 from beamcast.pools.steering import Steering
 from beamcast.pools.tally import Tally, take_keys
 from beamcast.pools.work import MakeFrame, Work, make_work
-from beamcast.pva.messages import Counters, Input, MemberId, Orders, RankDuty, Whereabouts
+from beamcast.pva.messages import (
+    CommandAnswer,
+    CommandOrder,
+    Counters,
+    Input,
+    MemberId,
+    Orders,
+    RankDuty,
+    Whereabouts,
+)
 from beamcast.pva.rpc import RpcCaller
 
 logger = logging.getLogger(__name__)
@@ -87,7 +98,18 @@ class Rank:
         if self._feed is not None:
             self._work = JoinedWork(self._work, duty.metadata, self._feed)
         self._loop = self._make_loop()
-        self._pvs = RankPvs(server, duty, self.steering, self._processor, self._reset)
+        self._answers: deque[CommandAnswer] = deque()
+        self._asked = 0
+        self._pvs = RankPvs(
+            server,
+            duty,
+            self.steering,
+            self._processor,
+            counters=self._counters,
+            leave=self._inputs.leave,
+            queued=lambda: self._loop.queued,
+            configured=self._configured_by_client,
+        )
         self._began = time.monotonic()
 
     def _make_loop(self) -> ConsumerLoop | CollectorLoop:
@@ -165,6 +187,8 @@ class Rank:
     def run(self) -> None:
         """From the first order to the last frame."""
         self._processor.start(self._context())
+        if self._duty.configured:
+            self._processor.configure(parse_command("configure", self._duty.configured).values)
         try:
             if self._serve() and self._connect():
                 self._member.now("ready")
@@ -225,10 +249,33 @@ class Rank:
         run, pool = self._member.join.run, self._duty.pool.name
         return Context(run=run, pool=pool, place=self._place, base=Path(self._duty.base))
 
-    def _reset(self) -> None:
-        self._work.busy_s = 0.0
-        self._tally.duplicates = 0
-        self._processor.reset_stats()
+    def _configured_by_client(self, command: Command) -> None:
+        """Parameters that somebody gave on the control PV: the controller keeps them for the next generation."""
+        self._answers.append(CommandAnswer(number=0, arguments=command.arguments))
+
+    def _carry_out(self, order: CommandOrder) -> None:
+        """A command from the controller; it comes again until it is answered."""
+        if order.number <= self._asked:
+            return
+        self._asked = order.number
+
+        def answer(outcome: Outcome) -> None:
+            self._answers.append(
+                CommandAnswer(
+                    number=order.number, code=outcome.code, message=outcome.message, stats=outcome.stats
+                )
+            )
+            self._member.report_soon()
+
+        try:
+            command = parse_command(order.name, order.arguments)
+        except UsageError as refused:
+            answer(Outcome(REFUSED, str(refused)))
+        else:
+            self._pvs.commands.submit(command, answer)
+
+    def _take_answers(self) -> tuple[CommandAnswer, ...]:
+        return tuple(self._answers.popleft() for _ in range(len(self._answers)))
 
     def obey(self, orders: Orders) -> None:
         """Take the controller's orders; runs on the heartbeat thread."""
@@ -242,17 +289,19 @@ class Rank:
             self._last_inputs = orders.connect
             self.steering.released = orders.released
             self.steering.inputs = orders.connect
+        for order in orders.commands:
+            self._carry_out(order)
         self.steering.drain = orders.drain
         if orders.stop:
             self.steering.stop = True
 
     def collect(self) -> Report:
         """What has happened since the last heartbeat; runs on the heartbeat thread."""
-        counters = self._counters()
         if self._acks is None:
             delta, failed_frames = self._tally.take()
         else:
             delta, failed_frames = self._tally.report(**self._acks.take())
+        counters = self._counters()
         if self._duty.pool.role == "collector":
             delta = structs.replace(delta, gathered=self._gathered())
         if self._member.state in ("ready", "drained"):
@@ -261,13 +310,14 @@ class Rank:
             self._member.now("drained" if quiet else "ready")
         stuck_s = self._tally.stuck_s(time.monotonic())
         if self._member.serves:
-            self._pvs.update(counters, stuck_s=stuck_s)
+            self._pvs.update(counters, stuck_s=stuck_s, last_id=self._last_id())
         return Report(
             delta=delta,
             counters=counters,
             failed_frames=failed_frames,
             follows=self._inputs.follows(),
             last_key=self._tally.current,
+            answers=self._take_answers(),
             facts={"stuck_s": round(stuck_s, 3), **self._incomplete(), **self._metadata_facts()},
         )
 
@@ -286,6 +336,11 @@ class Rank:
         taken = {producer: take_keys(keys) for producer, keys in self._inputs.gathered.items()}
         return {producer: encode_keys(keys) for producer, keys in taken.items() if keys}
 
+    def _last_id(self) -> int | None:
+        """The id of the last update that came."""
+        channels = self._inputs.channels
+        return channels[0].tracker.last if channels else None
+
     def _counters(self) -> Counters:
         received = overruns = rejected = 0
         for channel in self._inputs.channels:
@@ -293,8 +348,12 @@ class Rank:
             received, overruns, rejected = received + got, overruns + overrun, rejected + refused
         window: ReorderWindow[Any] | None = getattr(self, "_window", None)
         probes = sum(channel.probe is not None for channel in self._inputs.channels)
+        processed, dropped, failed = self._tally.counts()
         return Counters(
             received=received - probes,
+            processed=processed,
+            dropped=dropped,
+            failed=failed,
             published=self._output.published,
             duplicates=self._tally.duplicates + (window.duplicates if window else 0),
             late=window.late if window else 0,

@@ -11,7 +11,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 class Frames(Part, frozen=True, kw_only=True):
     """Numbers of frames: source = collected + dropped + failed + lost. While the run lasts, `lost` are those on the
-    way. `sent_again`: sends that repeat an earlier one, under at-least-once delivery."""
+    way. `sent_again`: sends that repeat an earlier one, under at-least-once delivery. `skipped`: ids that the source
+    left out between others; nobody can tell whether it had them."""
 
     source: int = 0
     received: int = 0
@@ -22,6 +23,7 @@ class Frames(Part, frozen=True, kw_only=True):
     lost: int = 0
     duplicates: int = 0
     sent_again: int = 0
+    skipped: int = 0
 
 
 class MissingIds(Part, frozen=True, kw_only=True):

@@ -156,6 +156,10 @@ class MonitoredChannel:
         queue = self.queue.getCounters()
         return monitor.get("nReceived", 0), monitor.get("nOverruns", 0), queue.get("nRejected", 0)
 
+    def pause(self) -> None:
+        """Receive nothing more; what has come can still be taken. May be called again."""
+        self._channel.stopMonitor()
+
     def close(self) -> None:
         """Stop the monitor."""
         self._channel.stopMonitor()
@@ -194,6 +198,15 @@ class Inputs:
         have = {channel.spec for channel in kept}
         self.channels = kept + [self._monitor(spec) for spec in wanted if spec not in have]
         return left
+
+    def leave(self) -> bool:
+        """Receive nothing more. False where the data distributor shares the frames out: it keeps on giving turns to a
+        monitor that is stopped, as long as its channel is there."""
+        if any("distributor" in channel.spec.request for channel in self.channels):
+            return False
+        for channel in self.channels:
+            channel.pause()
+        return True
 
     def _monitor(self, spec: Input) -> MonitoredChannel:
         return MonitoredChannel(

@@ -17,7 +17,7 @@ import msgspec
 from pyroaring import BitMap64
 
 from beamcast.core.ids import ID_BITS, ID_MASK, format_ranges
-from beamcast.core.keyset import decode_keys
+from beamcast.core.keyset import count_gaps, decode_keys
 from beamcast.core.place import Place
 from beamcast.core.reorder import ReorderWindow
 from beamcast.pools.collector import CollectorLoop
@@ -94,7 +94,7 @@ class KeptTally:
         gaps = list(itertools.islice(_gaps(came), MAX_RANGES + 1))
         shown = ",".join(_range(first, last) for first, last in gaps[:MAX_RANGES])
         more = ",…" if len(gaps) > MAX_RANGES else ""
-        return _count_missing(came), shown + more
+        return count_gaps(came), shown + more
 
 
 def _gaps(came: BitMap64) -> Iterator[tuple[int, int]]:
@@ -106,18 +106,6 @@ def _gaps(came: BitMap64) -> Iterator[tuple[int, int]]:
         # Between the last id of an epoch and the first of the next lie 2^48 that mean nothing.
         if end >> ID_BITS == start >> ID_BITS:
             yield end + 1, start - 1
-
-
-def _count_missing(came: BitMap64) -> int:
-    if not came:
-        return 0
-    missing = 0
-    for epoch in range(came.min() >> ID_BITS, (came.max() >> ID_BITS) + 1):
-        begin = came.rank((epoch << ID_BITS) - 1) if epoch else 0
-        end = came.rank((epoch << ID_BITS) | ID_MASK)
-        if end > begin:
-            missing += came[end - 1] - came[begin] + 1 - (end - begin)
-    return missing
 
 
 def _range(first: int, last: int) -> str:
@@ -157,14 +145,17 @@ class StandaloneRank:
             self._loop = ConsumerLoop(self._inputs, self._work, self.steering)
         else:
             self._loop = CollectorLoop(self._inputs, self._work, self.steering, window=self._window)
-        self._pvs = RankPvs(server, duty, self.steering, self._processor, self._reset)
+        self._pvs = RankPvs(
+            server,
+            duty,
+            self.steering,
+            self._processor,
+            counters=self._counters,
+            leave=self._inputs.leave,
+            queued=lambda: self._loop.queued,
+        )
         self._began = time.monotonic()
         self._lock = threading.Lock()
-
-    def _reset(self) -> None:
-        self._work.busy_s = 0.0
-        self._tally.duplicates = 0
-        self._processor.reset_stats()
 
     def run(self, *, frames: int | None, runtime_s: float | None, say: Callable[[str], None]) -> None:
         """Process until `steering.stop`, or at least `frames` frames are done, or `runtime_s` have passed.
@@ -234,8 +225,12 @@ class StandaloneRank:
             # The first update is the probe.
             received += max(got - (channel.probe is not None), 0)
             overruns, rejected = overruns + overrun, rejected + refused
+        processed, dropped, failed = self._tally.counts()
         return Counters(
             received=received,
+            processed=processed,
+            dropped=dropped,
+            failed=failed,
             published=self._output.published,
             duplicates=self._tally.duplicates + self._window.duplicates,
             late=self._window.late,

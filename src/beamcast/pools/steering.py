@@ -18,8 +18,12 @@ class Steering:
     inputs: tuple[Input, ...] | None = None
     released: bytes = b""
     commands: queue.SimpleQueue[Command] = field(default_factory=queue.SimpleQueue)
+    # Set by the command to drain: asked again and again whether the rank has nothing left to do.
+    leaving: Callable[[], bool] | None = None
 
     def run_commands(self) -> None:
         """Do what was asked for (configure, reset) on the loop's own thread, where no frame is in work."""
         while not self.commands.empty():
             self.commands.get()()
+        if self.leaving is not None and self.leaving():
+            self.leaving = None

@@ -31,6 +31,7 @@ class Tally:
         "_reported",
         "_stuck_key",
         "_stuck_since",
+        "_totals",
         "again",
         "current",
         "dropped",
@@ -49,6 +50,7 @@ class Tally:
         self.again: list[int] = []
         self.failed_frames: list[FailedFrame] = []
         self.duplicates = 0
+        self._totals = (0, 0, 0)
         # The frame in the processor's hands; should the rank die now, it is known to have got this far.
         self.current: int | None = None
         # Frames that wait for their batch to fill up.
@@ -69,6 +71,8 @@ class Tally:
         self, *, processed: Keys, dropped: Keys, failed: Keys
     ) -> tuple[Delta, tuple[FailedFrame, ...]]:
         """The same for keys that were taken before, with what else is new."""
+        was = self._totals
+        self._totals = (was[0] + len(processed), was[1] + len(dropped), was[2] + len(failed))
         count = min(len(self.failed_frames), MAX_FAILED_FRAMES_PER_HEARTBEAT)
         frames = tuple(self.failed_frames[:count])
         del self.failed_frames[:count]
@@ -82,6 +86,11 @@ class Tally:
             failed=encode_keys(failed) if failed else b"",
         )
         return delta, frames
+
+    def counts(self) -> tuple[int, int, int]:
+        """Processed, dropped and failed frames since the start; not yet those that wait to be acknowledged."""
+        processed, dropped, failed = self._totals
+        return processed + len(self.processed), dropped + len(self.dropped), failed + len(self.failed)
 
     def stuck_s(self, now: float) -> float:
         """Seconds for which the processor has been busy with one frame, as far as the calls of this method saw it.

@@ -90,7 +90,8 @@ class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
     `input_id_field`: the field that numbers the frames there; absent: `uniqueId`, or that of the source.
     `push_channel`: where the rank has to push its outputs, since nobody can connect to it.
     `metadata`: what is joined to its frames, in the order of the columns on `metadata_channel`; `metadata_rows`: how
-    many rows to keep.
+    many rows to keep. `configured`: parameters, as JSON, that were given to the ranks while the run lasted; whoever
+    takes the place of a dead one begins with them.
     """
 
     rank: int
@@ -111,6 +112,7 @@ class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
     metadata: tuple[Metadata, ...] = ()
     metadata_channel: str = ""
     metadata_rows: int = 0
+    configured: str = ""
 
 
 class Welcome(Message, frozen=True, kw_only=True, omit_defaults=True, tag="welcome"):
@@ -150,6 +152,27 @@ class Counters(Message, frozen=True, kw_only=True, omit_defaults=True):
     busy_s: float = 0.0
 
 
+class CommandOrder(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A command to a rank, repeated until it is answered; `arguments` is JSON (`beamcast.core.commands`)."""
+
+    number: int
+    name: str
+    arguments: str = ""
+
+
+class CommandAnswer(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A rank's answer: the command is done, or why not (`code` is not 0). `stats`: JSON, of `get_stats`.
+
+    Number 0: nobody asked through the controller; somebody gave the parameters `arguments` on the rank's own PV.
+    """
+
+    number: int
+    code: int = 0
+    message: str = ""
+    stats: str = ""
+    arguments: str = ""
+
+
 class AckedKeys(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Frames that a rank has processed, or dropped on purpose; each a serialised bitmap."""
 
@@ -182,7 +205,7 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     mirror's first frame of the run. `epoch`: the one that the member works in; `next_epoch`: the one that the
     dispatcher wants to begin, since all frames of the one before are final. `ends_epoch`: no more frames of this epoch
     are coming, and those that are held back anywhere are waited for. `rpc_channel`, `rpc_port`: a service, at
-    `rpc_address` where that is not the member's.
+    `rpc_address` where that is not the member's. `answers`: to the `commands` among the orders.
     """
 
     member: MemberId
@@ -205,6 +228,7 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     rpc_port: int = 0
     rpc_address: str = ""
     facts: dict[str, float] = {}
+    answers: tuple[CommandAnswer, ...] = ()
 
 
 class Orders(Message, frozen=True, kw_only=True, omit_defaults=True, tag="orders"):
@@ -226,7 +250,7 @@ class Orders(Message, frozen=True, kw_only=True, omit_defaults=True, tag="orders
     drain: bool = False
     stop: bool = False
     heartbeat_s: float = 1.0
-    configure: dict[str, object] | None = None
+    commands: tuple[CommandOrder, ...] = ()
     epoch: int = 0
     released: bytes = b""
     dead: tuple[MemberId, ...] = ()
@@ -243,6 +267,30 @@ class Reply(Message, frozen=True, kw_only=True, omit_defaults=True, tag="reply")
     """The run's report so far, as JSON."""
 
     report: bytes
+
+
+class Control(Message, frozen=True, kw_only=True, omit_defaults=True, tag="control"):
+    """From the command `control`: ask the ranks of a pool, or one of them; without `pool` those of all pools."""
+
+    name: str
+    arguments: str = ""
+    pool: str | None = None
+    rank: int | None = None
+
+
+class ControlQuestion(Message, frozen=True, kw_only=True, omit_defaults=True, tag="control-question"):
+    """What has become of the command with this number?"""
+
+    number: int
+
+
+class ControlState(Message, frozen=True, kw_only=True, omit_defaults=True, tag="control-state"):
+    """The answers so far, by rank ("stats/3"), and who has not answered. `refused`: why nobody was asked."""
+
+    number: int = 0
+    refused: str = ""
+    answers: dict[str, CommandAnswer] = {}
+    waiting: tuple[str, ...] = ()
 
 
 class DispatchedPool(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -337,8 +385,8 @@ class Taken(Message, frozen=True, kw_only=True, omit_defaults=True, tag="taken")
     known: bool = True
 
 
-Request = Registration | Heartbeat | Question | Join | Progress | Retired | Push
-Answer = Welcome | Unwelcome | Orders | Reply | Taken
+Request = Registration | Heartbeat | Question | Control | ControlQuestion | Join | Progress | Retired | Push
+Answer = Welcome | Unwelcome | Orders | Reply | ControlState | Taken
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
 _request_decoder = msgspec.msgpack.Decoder(Request, dec_hook=dec_hook)

@@ -1,6 +1,6 @@
 """The ledger against a model that follows every frame by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -158,6 +158,7 @@ def test_every_frame_has_the_state_that_the_model_gives_it(
         failed=ends.count("failed"),
         lost=ends.count("open"),
         duplicates=0,
+        skipped=skipped(states),
     )
     assert set(ledger.outstanding()) == {key for key, end in states.items() if end == "open"}
     assert ledger.is_whole() == ("open" not in ends)
@@ -276,6 +277,14 @@ def test_each_hop_is_told_apart() -> None:
     }
     assert [entry.pool for entry in ledger.missing()] == [None, "work", "work", "work", "collect"]
     assert not ledger.is_whole()
+
+
+def skipped(keys: Iterable[int]) -> int:
+    """Ids between the first and the last of each epoch that are not among the keys."""
+    epochs: dict[int, list[int]] = {}
+    for key in keys:
+        epochs.setdefault(key >> 48, []).append(key)
+    return sum(max(each) - min(each) + 1 - len(each) for each in epochs.values())
 
 
 def test_what_the_collector_has_counts_as_processed_by_a_rank_that_died_silent() -> None:
