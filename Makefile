@@ -3,6 +3,8 @@ PYTHON ?= python3
 SITE ?= local
 BIN := .venv/bin
 STAMP := .venv/.installed
+# System tests mostly wait for processes to start: three at a time keep two cores busy.
+AT_ONCE ?= -n 3 --dist loadgroup
 
 .PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery
 
@@ -21,10 +23,10 @@ unit: $(STAMP)
 	$(BIN)/python -m pytest tests/unit -q
 
 system: $(STAMP)
-	$(BIN)/python -m pytest tests/system -q -m "not slow"
+	$(BIN)/python -m pytest tests/system -q -m "not slow" $(AT_ONCE)
 
 test-all: check unit $(STAMP)  ## With the slow tests too: another ten minutes
-	$(BIN)/python -m pytest tests/system -q
+	$(BIN)/python -m pytest tests/system -q $(AT_ONCE)
 
 bench: $(STAMP)  ## Frames per second against a bare pvaccess monitor and PvaPy, in one run
 	$(BIN)/python bench/throughput.py

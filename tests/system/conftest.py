@@ -46,3 +46,14 @@ def pbs_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PbsLab]
         for name, value in lab.environment.items():
             monkeypatch.setenv(name, value)
         yield lab
+
+
+# Tests that share a laboratory, and things of this machine that exist once, run one after the other.
+ONE_AFTER_THE_OTHER = ("slurm", "networks")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell the workers of pytest-xdist which tests stay together."""
+    for item in items:
+        if item.path.parent.name in ONE_AFTER_THE_OTHER:
+            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
