@@ -14,11 +14,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from beamcast.cli.query import RunLine
+from beamcast.cli.runline import RunLine
 from beamcast.core.errors import WorldError
 from beamcast.members.join import read_join
 from beamcast.pva.environment import apply_environment, client_environment
-from beamcast.pva.messages import Question
 from beamcast.pva.nameserver import Endpoint, find
 
 QUIET_S = 0.5
@@ -34,9 +33,10 @@ def line_of(pv: Any) -> str:
 def has_begun(line: RunLine) -> bool:
     """Whether the run counts frames."""
     try:
-        return line.ask(Question(what="status")).timing_s.streaming is not None
+        report = line.look().report
     except WorldError:
         return False
+    return report is not None and report.timing_s.streaming is not None
 
 
 def wait_until_served(name: str, name_server: str) -> None:
