@@ -5,6 +5,8 @@ from chaos.load import Load
 from chaos.scenario import Outcome, Scenario
 
 POISON = 1234
+# Eight frames come in 27 ms: most stacks are full.
+STACKS = {"batch": 8, "batch_wait": "40 ms"}
 RATE_HZ = 300.0
 
 
@@ -35,6 +37,11 @@ FAST = (
     Scenario(name="kill one of 3 consumers", load=Load(seconds=8), blow=blows.kill_ranks("work", [1])),
     Scenario(name="kill the collector", load=Load(seconds=8), blow=blows.kill_ranks("collect", [0])),
     Scenario(
+        name="kill a consumer of stacks",
+        load=Load(seconds=8, consumers=STACKS),
+        blow=blows.kill_ranks("work", [1]),
+    ),
+    Scenario(
         name="poison frame",
         load=Load(seconds=10, work={"abort_id": POISON}),
         blow=blows.none,
@@ -44,6 +51,12 @@ FAST = (
 
 SUITE = (
     *FAST,
+    Scenario(
+        name="poison frame in a stack",
+        load=Load(seconds=10, work={"abort_id": POISON}, consumers=STACKS),
+        blow=blows.none,
+        judges=(failed_is_named,),
+    ),
     Scenario(name="kill all consumers but one", load=Load(seconds=8), blow=blows.kill_ranks("work", [1, 2])),
     Scenario(name="stop a consumer for 3 s", load=Load(seconds=12), blow=blows.stop_rank("work", 1, for_s=3)),
     Scenario(

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Protocol
 
 from beamcast.config.check_metadata import ca_source_fits, metadata_fits
-from beamcast.config.check_parts import branches_fit, frames_can_be_repeated, parts_fit, results_come_once
+from beamcast.config.check_parts import (
+    branches_fit,
+    frames_can_be_repeated,
+    parts_fit,
+    results_come_once,
+    stacks_fit,
+)
 from beamcast.config.words import nearest, shown
 from beamcast.config.workflow import Simulation, Workflow
 from beamcast.core.errors import ConfigError, Problem
@@ -228,6 +234,7 @@ _RULES: tuple[Callable[[Workflow], Iterator[Problem]], ...] = (
     parts_fit,
     branches_fit,
     frames_can_be_repeated,
+    stacks_fit,
     _channels_differ,
     _times_fit,
     _processors_are_named_well,

@@ -86,5 +86,24 @@ def frames_can_be_repeated(workflow: Workflow) -> Iterator[Problem]:
             yield Problem(message, _at(index, "join"), "Deliver at-most-once")
 
 
+def stacks_fit(workflow: Workflow) -> Iterator[Problem]:
+    """Where frames may travel in stacks, and that a rank can hold two."""
+    for index, pool in enumerate(workflow.pools):
+        if pool.batch == 1:
+            continue
+        where = _at(index, "batch")
+        if workflow.delivery != "at-least-once":
+            message = "frames are stacked by the dispatcher, which at-most-once delivery does not have"
+            yield Problem(message, where, "Write delivery = 'at-least-once', or leave batch out")
+        elif pool.input != "source":
+            message = f"frames are stacked on their way from the source, and this pool reads '{pool.input}'"
+            yield Problem(message, where, "Give batch to the pool that reads the source")
+        elif pool.window < 2 * pool.batch:
+            message = (
+                f"a rank that may hold {pool.window} frames waits while a stack of {pool.batch} is on its way"
+            )
+            yield Problem(message, _at(index, "window"), f"Write window = {4 * pool.batch}")
+
+
 def _at(index: int, field: str) -> str:
     return f"pools[{index}].{field}"

@@ -245,6 +245,15 @@ class Pool(Struct, frozen=True, kw_only=True):
         Count,
         Meta(description="at-least-once: frames that a rank may hold before it has to report some done"),
     ] = 64
+    batch: Annotated[
+        Count,
+        Meta(
+            description="at-least-once: small frames that travel to a rank in one message, a stack; 1: each by itself"
+        ),
+    ] = 1
+    batch_wait: Annotated[
+        Seconds, Meta(description="with `batch`: how long a frame waits for others to travel with")
+    ] = Seconds(0.005)
     max_attempts: Annotated[
         int,
         Meta(

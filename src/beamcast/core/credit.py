@@ -3,6 +3,10 @@
 The choice: the rank with the fewest frames outstanding, and among equals the one that has waited longest. A slow rank
 keeps its frames longer, so it gets fewer, without a rate being estimated. Ranks stand in buckets by their number of
 outstanding frames: choosing costs the same for 4 ranks and for 1000.
+
+Where frames travel in stacks, a rank gets a turn of as many in a row, so that a stack fills in the time of so many
+frames, however many ranks there are. A turn begins only at a rank that has room for all of it: with credit that comes
+back bit by bit, stacks would stay small just when the load is high.
 """
 
 import math
@@ -79,7 +83,11 @@ class RankCredit:
 class RankChoice:
     """The ranks that have room, by load. One thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn_frames: int = 1) -> None:
+        """`turn_frames`: how many frames in a row go to one rank."""
+        self._turn_frames = turn_frames
+        self._turn_rank: RankCredit | None = None
+        self._turn_left = 0
         self._buckets: list[dict[RankCredit, None]] = []
         self._lowest = 0
         self._no_room_from = math.inf
@@ -88,7 +96,9 @@ class RankChoice:
     def settle(self, rank: RankCredit) -> None:
         """Put a rank where it belongs; to be called after its mode or its outstanding frames changed."""
         load = len(rank.outstanding)
-        bucket = load if rank.mode is RankMode.OPEN and load < rank.window_frames else _CLOSED
+        # A window narrower than a turn lets the rank begin one when it has nothing.
+        most = max(1, rank.window_frames - self._turn_frames + 1)
+        bucket = load if rank.mode is RankMode.OPEN and load < most else _CLOSED
         before = rank.bucket
         if bucket == before:
             return
@@ -102,12 +112,33 @@ class RankChoice:
 
     def remove(self, rank: RankCredit) -> None:
         """Forget a rank."""
+        if rank is self._turn_rank:
+            self.end_turn()
         if rank.bucket != _CLOSED:
             del self._buckets[rank.bucket][rank]
             rank.bucket = _CLOSED
 
+    def end_turn(self) -> None:
+        """The next frame goes to whoever has the fewest."""
+        self._turn_rank, self._turn_left = None, 0
+
+    def next(self, size_bytes: int) -> RankCredit | None:
+        """Return the rank that gets the next frame, which the caller now sends; None where none has room."""
+        if self._turn_left:
+            rank = self._turn_rank
+            assert rank is not None
+            if rank.mode is RankMode.OPEN and rank.outstanding_bytes + size_bytes <= rank.window_bytes:
+                self._turn_left -= 1
+                return rank
+            self.end_turn()
+        rank = self.least_loaded(size_bytes)
+        if rank is not None and self._turn_frames > 1:
+            room = rank.window_frames - len(rank.outstanding)
+            self._turn_rank, self._turn_left = rank, min(self._turn_frames, room) - 1
+        return rank
+
     def least_loaded(self, size_bytes: int) -> RankCredit | None:
-        """Return the rank that gets the next frame; None where none has room for as many bytes."""
+        """Return the rank with the fewest frames that may begin a turn; None where none has room for as many bytes."""
         if size_bytes >= self._no_room_from:
             return None
         buckets, lowest = self._buckets, self._lowest

@@ -59,12 +59,19 @@ class RetryRules:
 class Dispatcher:
     """Decides for one pool. One thread; `now` in seconds of any steady clock. Keys increase (`EpochTracker`)."""
 
-    def __init__(self, limits: ReplayLimits, rules: RetryRules) -> None:
+    def __init__(self, limits: ReplayLimits, rules: RetryRules, *, turn_frames: int = 1) -> None:
+        """`turn_frames`: how many frames in a row go to one rank, since they travel together.
+
+        Raises:
+            ValueError: fewer than one.
+        """
+        if turn_frames < 1:
+            raise ValueError(f"a turn of {turn_frames} frames is none")
         self._rules = rules
         self._lanes = FrameLanes(limits)
         self._frames = self._lanes.frames
         self._buffer = self._lanes.buffer
-        self._ranks = RankTable()
+        self._ranks = RankTable(turn_frames)
         self._proof = ProofRank(self._ranks)
         self._flow = FlowRates()
         self._disk_full = False
@@ -123,6 +130,10 @@ class Dispatcher:
             return [self._lose(key, self._buffer.why_refused(size_bytes))]
         self._flow.in_bytes += size_bytes
         return [Spill(key)] if frame.state is FrameState.SPILLING else self._dispatch([])
+
+    def end_turn(self) -> None:
+        """The frames of this turn are on their way, fewer than might be: the next one may go to another rank."""
+        self._ranks.choice.end_turn()
 
     def drain(self) -> None:
         """The stream has ended: frames that still come are lost, those that are held go on."""
@@ -302,7 +313,7 @@ class Dispatcher:
         if self._lanes.alone or self._proof.is_set:
             self._try_suspects(out)
         while (frame := self._lanes.first()) is not None:
-            rank = self._ranks.choice.least_loaded(frame.size_bytes)
+            rank = self._ranks.choice.next(frame.size_bytes)
             if rank is not None:
                 self._send(frame, rank, out)
             elif not self._fail_if_too_large(frame, out):

@@ -10,9 +10,9 @@ from beamcast.core.credit import RankChoice, RankCredit, RankMode
 class RankTable:
     """Ranks by number. One thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn_frames: int = 1) -> None:
         self.present: dict[int, RankCredit] = {}
-        self.choice = RankChoice()
+        self.choice = RankChoice(turn_frames)
         self.widest_bytes = 0
         """The largest window of those present."""
         self._generations: dict[int, int] = {}

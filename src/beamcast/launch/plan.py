@@ -156,6 +156,8 @@ class RunPlan:
                     channels=tuple(self.dispatch_channel(pool.name, rank) for rank in range(pool.ranks)),
                     window=pool.window,
                     max_attempts=pool.max_attempts,
+                    batch=pool.batch,
+                    batch_wait_s=float(pool.batch_wait),
                     retire_on_ack=self.leaf_of(pool.name) == pool.name and not self.results_retire(pool.name),
                 )
                 for pool in self.pools

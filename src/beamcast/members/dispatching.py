@@ -23,9 +23,11 @@ from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.replay import Overflow, ReplayLimits
 from beamcast.members.join import SECRET_FILE
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.outbox import Outbox, SingleFrames, StackedFrames
 from beamcast.members.post import Post
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
 from beamcast.pools.inputs import id_field_of, id_reader, payload_bytes
+from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import take_keys
 from beamcast.pva.environment import check_bound, free_port
 from beamcast.pva.messages import (
@@ -94,7 +96,8 @@ class Dispatching:
         return Post(
             pool.name,
             pool.channels,
-            server=server,
+            outbox=self._outbox(pool, server),
+            turn_frames=pool.batch,
             limits=limits,
             rules=RetryRules(
                 max_attempts=pool.max_attempts,
@@ -104,6 +107,17 @@ class Dispatching:
             window_frames=pool.window,
             lock=self._lock,
             spill_folder=folder,
+        )
+
+    def _outbox(self, pool: DispatchedPool, server: Any) -> Outbox:
+        if pool.batch == 1:
+            return SingleFrames(server, pool.channels)
+        return StackedFrames(
+            server,
+            pool.channels,
+            id_field=self._plan.id_field,
+            frames=pool.batch,
+            wait_s=pool.batch_wait_s,
         )
 
     def run(self) -> None:
@@ -150,15 +164,20 @@ class Dispatching:
 
     def _frames(self, read_id: Any, size_bytes: int) -> None:
         get, empty = self._queue.get, self._empty
+        stacking = tuple(self._posts[pool.name] for pool in self._plan.pools if pool.batch > 1)
+        wait_s = min([WAIT_S, *(pool.batch_wait_s for pool in self._plan.pools if pool.batch > 1)])
         tick_at = 0.0
         while not (self.stop or self._member.abandoned):
             try:
-                pv = get(WAIT_S)
+                pv = get(wait_s)
             except empty:
                 pass
             else:
                 self._frame(read_id(pv) & ID_MASK, pv, size_bytes)
             now = time.monotonic()
+            for post in stacking:
+                with self._lock:
+                    post.flush(now)
             if now > tick_at:
                 tick_at = now + TICK_S
                 self._tick(now, size_bytes)
@@ -327,6 +346,7 @@ def main() -> None:
     parser.add_argument("--search", action="store_true", help="find the source as the beamline's clients do")
     arguments = parser.parse_args()
     plan = decode_dispatch_plan(arguments.plan.encode())
+    keep_freed_memory()
     ground = prepare(
         arguments, lambda join: join.cluster_interfaces, keep_client_environment=arguments.search
     )

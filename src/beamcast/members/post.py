@@ -26,8 +26,10 @@ from beamcast.core.dispatch_protocol import (
     Spill,
     Unspill,
 )
+from beamcast.core.ids import ID_MASK
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.replay import ReplayLimits
+from beamcast.members.outbox import Outbox
 from beamcast.members.spill import SpillStore
 from beamcast.pools.acks import SESSION_BITS, SILENCE_S
 from beamcast.pva.messages import AckedKeys, FailedFrame, Join, Progress
@@ -47,24 +49,24 @@ class Post:
         pool: str,
         channels: Sequence[str],
         *,
-        server: Any,
+        outbox: Outbox,
+        turn_frames: int,
         limits: ReplayLimits,
         rules: RetryRules,
         window_frames: int,
         lock: threading.RLock,
         spill_folder: Path,
     ) -> None:
+        """`turn_frames`: how many frames in a row go to one rank, since `outbox` sends them together."""
         self.pool = pool
         self.channels = tuple(channels)
-        self.dispatcher = Dispatcher(limits, rules)
+        self.dispatcher = Dispatcher(limits, rules, turn_frames=turn_frames)
         self.failed: list[FailedFrame] = []
         # What ranks have said they did, since it was last taken: processed and dropped keys by rank.
         self._acked: defaultdict[int, tuple[BitMap64, BitMap64]] = defaultdict(_two_sets)
         self._lost = 0
         self._why_lost = ""
-        # Why a frame could not be sent: it has another structure than the first. The run can't go on.
-        self.unfit = ""
-        self._server = server
+        self._outbox = outbox
         self._window_frames = window_frames
         self._window_bytes = limits.max_bytes
         self._payloads: dict[int, Any] = {}
@@ -75,8 +77,12 @@ class Post:
 
     def open(self, probe: Any) -> None:
         """Make the ranks' records like the probe."""
-        for channel in self.channels:
-            self._server.addRecord(channel, probe.copy())
+        self._outbox.open(probe)
+
+    @property
+    def unfit(self) -> str:
+        """Why a frame could not be sent: it has another structure than the first. The run can't go on."""
+        return self._outbox.unfit
 
     def close(self) -> None:
         """Leave nothing on disk."""
@@ -90,8 +96,14 @@ class Post:
         self._payloads[key] = pv
         self._act(dispatcher.frame(key, size_bytes))
 
+    def flush(self, now: float) -> None:
+        """Send what has waited for others to travel with; the frame after it may go to another rank."""
+        if self._outbox.flush(now):
+            self.dispatcher.end_turn()
+
     def join(self, message: Join) -> None:
         """A rank's monitor receives."""
+        self._outbox.forget(message.rank)
         self._heard[message.rank] = time.monotonic()
         before = self._generation.get(message.rank)
         self._generation[message.rank] = message.generation
@@ -143,6 +155,7 @@ class Post:
         session = self._generation.get(rank)
         if session is not None and session >> SESSION_BITS == generation:
             del self._generation[rank], self._heard[rank]
+            self._outbox.forget(rank)
             self._act(self.dispatcher.rank_died(rank, session, results_lost=True))
 
     def results_lost(self) -> None:
@@ -161,16 +174,11 @@ class Post:
             self._lost = 0
 
     def _act(self, actions: list[Action]) -> None:
-        # Checked against the record's structure: it costs nothing that can be measured, and the unchecked call crashes
-        # the process when a source comes back with another structure.
-        update, channels, payloads = self._server.update, self.channels, self._payloads
+        send, payloads = self._outbox.send, self._payloads
         for action in actions:
             kind = type(action)
             if kind is Send:
-                try:
-                    update(channels[action.rank], payloads[action.key])  # type: ignore[union-attr]
-                except ValueError as error:
-                    self.unfit = self.unfit or str(error)
+                send(action.rank, action.key & ID_MASK, payloads[action.key])  # type: ignore[union-attr]
             elif kind is Release:
                 payloads.pop(action.key, None)  # type: ignore[union-attr]
             else:

@@ -157,7 +157,7 @@ def main() -> None:
             pool="",
             rank=0,
             generation=arguments.generation,
-            credits=False,
+            window_frames=None,
             retires=True,
             connected=lambda: True,
         )

@@ -30,6 +30,13 @@ from beamcast.pools.metadata import PATIENCE_S, JoinedWork, MetadataFeed, frame_
 from beamcast.pools.processor import Context, Station, load_processor, open_output
 from beamcast.pools.pusher import Pusher
 from beamcast.pools.rank_pvs import RankPvs
+from beamcast.pools.stacked import (
+    StackedLoop,
+    first_frame,
+    pv_of_part,
+    stacked_frame,
+    stacked_frame_with_metadata,
+)
 from beamcast.pools.steering import Steering
 from beamcast.pools.tally import Tally, take_keys
 from beamcast.pools.work import MakeFrame, Work, make_work
@@ -96,7 +103,8 @@ class Rank:
         )
         self._feed = self._make_feed() if duty.metadata else None
         if self._feed is not None:
-            self._work = JoinedWork(self._work, duty.metadata, self._feed)
+            pv_of = pv_of_part if self._stacked else None
+            self._work = JoinedWork(self._work, duty.metadata, self._feed, pv_of=pv_of)
         self._loop = self._make_loop()
         self._answers: deque[CommandAnswer] = deque()
         self._asked = 0
@@ -114,7 +122,9 @@ class Rank:
 
     def _make_loop(self) -> ConsumerLoop | CollectorLoop:
         if self._duty.pool.role == "consumer":
-            return ConsumerLoop(self._inputs, self._work, self.steering)
+            look = None if self._acks is None else self._acks.look
+            loop = StackedLoop if self._stacked else ConsumerLoop
+            return loop(self._inputs, self._work, self.steering, after_burst=look)
         pool = self._duty.pool
         window: ReorderWindow[Any] = ReorderWindow(
             capacity=pool.reorder_window, max_wait_s=float(pool.reorder_timeout)
@@ -129,7 +139,14 @@ class Rank:
             repeats=self._duty.repeats,
         )
 
+    @property
+    def _stacked(self) -> bool:
+        """Whether frames come in stacks, from the dispatcher."""
+        return self._duty.pool.input == "source" and self._duty.pool.batch > 1
+
     def _frame_kind(self) -> MakeFrame:
+        if self._stacked:
+            return stacked_frame_with_metadata if self._duty.metadata else stacked_frame
         if self._duty.metadata:
             return frame_with_metadata
         return Frame if self._gatherer is None else GatheredFrame
@@ -179,7 +196,7 @@ class Rank:
             pool=duty.pool.name,
             rank=duty.rank,
             generation=identity.generation,
-            credits=duty.pool.input == "source",
+            window_frames=duty.pool.window if duty.pool.input == "source" else None,
             retires=duty.retires,
             connected=self._inputs.connected,
         )
@@ -212,7 +229,9 @@ class Rank:
         probe = look_at(channel, timeout_s=self._appear_timeout_s, should_stop=lambda: self.steering.stop)
         if probe is None:
             return False
-        id_field_of(probe, self._id_fields, channel=channel)
+        id_field = id_field_of(probe, self._id_fields, channel=channel)
+        if self._stacked:
+            probe = first_frame(probe, id_field=id_field)
         record = self._output.open(probe)
         if self._pusher is not None and not self._pusher.open(record):
             return False

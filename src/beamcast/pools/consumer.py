@@ -1,6 +1,7 @@
 """The frame loop of a consumer rank: take an update, note its id, process it, publish the output."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from beamcast.pools.inputs import Inputs, MonitoredChannel
@@ -19,7 +20,11 @@ NAP_S = 0.0005
 class ConsumerLoop:
     """Runs on the rank's main thread until told to stop."""
 
-    def __init__(self, inputs: Inputs, work: Work, steering: Steering) -> None:
+    def __init__(
+        self, inputs: Inputs, work: Work, steering: Steering, *, after_burst: Callable[[], None] | None = None
+    ) -> None:
+        """`after_burst` is called when some frames have been processed, before waiting for others."""
+        self._after_burst = after_burst
         self._inputs = inputs
         self._work = work
         self._steering = steering
@@ -85,11 +90,15 @@ class ConsumerLoop:
                 break
             waiting -= 1
             pv = get(0)
-        seconds = time.perf_counter() - began
-        work.busy_s += seconds
-        self._burst_frames = max(1, min(BURST_FRAMES, int((count + 1) * BURST_S / max(seconds, 1e-9))))
+        self._burst_is_over(count + 1, time.perf_counter() - began)
+
+    def _burst_is_over(self, frames: int, seconds: float) -> None:
+        self._work.busy_s += seconds
+        self._burst_frames = max(1, min(BURST_FRAMES, int(frames * BURST_S / max(seconds, 1e-9))))
         self.last_frame_at = time.monotonic()
         self._in_burst = False
+        if self._after_burst is not None:
+            self._after_burst()
 
     @property
     def queued(self) -> int:

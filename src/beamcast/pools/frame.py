@@ -1,5 +1,6 @@
 """What a processor sees of one update: cheap to make, everything else read when it is asked for."""
 
+import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +38,10 @@ class Frame:
         """The parts that a collector has gathered, in the order of their numbers; the frame itself elsewhere."""
         return (self,)
 
+    def beside(self, others: "Sequence[Frame]") -> NDArray[Any] | None:
+        """This image and those of `others` as one view; None where they do not lie one behind the other in memory."""
+        return None
+
     @property
     def id(self) -> int:
         """The value of the id field (without the epoch)."""
@@ -66,6 +71,15 @@ class Frame:
         except Exception:  # noqa: BLE001 - the C++ error types are only known once pvaccess is imported
             return float(np.nan)
 
+    @property
+    def stamp(self) -> Any:
+        """The time of the frame as a field of an output takes it; now, where the update has none."""
+        if self.pv.hasField("timeStamp"):
+            return self.pv["timeStamp"]
+        import pvaccess
+
+        return pvaccess.PvTimeStamp(time.time())
+
 
 class GatheredFrame(Frame):
     """A frame of which a collector has gathered all parts. As a frame by itself it is its first part."""
@@ -83,11 +97,15 @@ class GatheredFrame(Frame):
 
 
 def stack(frames: Sequence[Frame]) -> NDArray[Any]:
-    """The images of several frames as one new array of shape (frames, rows, columns).
+    """The images of several frames as one array of shape (frames, rows, columns).
 
-    Copies: frames arrive one by one, each in its own memory. DataError when a frame has no image, or the images
-    differ in shape or dtype.
+    A view, not to be written to, where the frames have arrived one behind the other in one message (`batch` in the
+    workflow); else a copy, since each lies in its own memory. DataError when a frame has no image, or the images differ
+    in shape or dtype.
     """
+    view = frames[0].beside(frames[1:]) if frames else None
+    if view is not None:
+        return view
     images = [frame.image for frame in frames]
     kinds = {(image.shape, image.dtype) for image in images}
     if len(kinds) != 1:

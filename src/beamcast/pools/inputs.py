@@ -103,6 +103,7 @@ class MonitoredChannel:
         "_channel",
         "gathered",
         "id_field",
+        "more",
         "observe",
         "probe",
         "queue",
@@ -123,6 +124,8 @@ class MonitoredChannel:
         import pvaccess
 
         self.spec = spec
+        # Frames that came in addition to the updates that pvAccess counts: an update may be a stack of them.
+        self.more = 0
         self.gathered = gathered
         self.tracker = keys
         self.observe = self.tracker.observe
@@ -151,10 +154,10 @@ class MonitoredChannel:
         return bool(self._channel.isConnected())
 
     def counters(self) -> tuple[int, int, int]:
-        """(received, server overruns, rejected by the full receiver queue) as pvAccess counts them."""
+        """(frames received, server overruns, rejected by the full receiver queue) as pvAccess counts updates."""
         monitor = self._channel.getMonitorCounters()
         queue = self.queue.getCounters()
-        return monitor.get("nReceived", 0), monitor.get("nOverruns", 0), queue.get("nRejected", 0)
+        return monitor.get("nReceived", 0) + self.more, monitor.get("nOverruns", 0), queue.get("nRejected", 0)
 
     def pause(self) -> None:
         """Receive nothing more; what has come can still be taken. May be called again."""

@@ -154,6 +154,7 @@ class JoinedWork(Work):
         "_feed",
         "_inner",
         "_names",
+        "_pv_of",
         "_queues",
         "_rules",
         "_stamps",
@@ -161,7 +162,16 @@ class JoinedWork(Work):
         "unmatched",
     )
 
-    def __init__(self, inner: Work, rules: Sequence[Metadata], feed: MetadataFeed) -> None:
+    def __init__(
+        self,
+        inner: Work,
+        rules: Sequence[Metadata],
+        feed: MetadataFeed,
+        *,
+        pv_of: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """`pv_of` gives the object of what `do` is given, where that is another thing."""
+        self._pv_of = pv_of
         super().__init__(inner.processor, inner.output, inner.tally)
         self._inner = inner
         self._feed = feed
@@ -201,7 +211,7 @@ class JoinedWork(Work):
                 self.tally.dropped.append(key)
                 return
         if self._stamps:
-            self._stamp(pv, values)
+            self._stamp(pv if self._pv_of is None else self._pv_of(pv), values)
         if self._queues and found is not None:
             self._feed_pvapy(found, values)
         metadata = dict(zip(self._names, values, strict=True))

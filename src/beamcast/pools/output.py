@@ -91,7 +91,7 @@ class Branch:
         for name, value in converted(self._rules, result).items():
             values[name] = value
         values["uniqueId"] = frame.id
-        values["timeStamp"] = _stamp(frame)
+        values["timeStamp"] = frame.stamp
         return values
 
     def _from_array(self, image: Any, frame: Frame) -> Any:
@@ -106,7 +106,7 @@ class Branch:
             return self._array
         set_image(self._array, image)
         self._array["uniqueId"] = frame.id
-        self._array["timeStamp"] = self._array["dataTimeStamp"] = _stamp(frame)
+        self._array["timeStamp"] = self._array["dataTimeStamp"] = frame.stamp
         return self._array
 
 
@@ -167,11 +167,3 @@ class Output:
         for branch, result in zip(self._branches, results, strict=True):
             branch.publish(result, frame)
         self.published += 1
-
-
-def _stamp(frame: Frame) -> Any:
-    if frame.pv.hasField("timeStamp"):
-        return frame.pv["timeStamp"]
-    import pvaccess
-
-    return pvaccess.PvTimeStamp(time.time())

@@ -294,13 +294,16 @@ class ControlState(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
 
 
 class DispatchedPool(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """One pool to the dispatcher: the channel of each rank, in order, and how many frames a rank may hold."""
+    """One pool to the dispatcher: the channel of each rank, in order, how many frames a rank may hold, how many travel
+    in one message, and how long one waits for others."""
 
     name: str
     channels: tuple[str, ...]
     window: int
     max_attempts: int
     retire_on_ack: bool
+    batch: int = 1
+    batch_wait_s: float = 0.0
 
 
 class DispatchPlan(Message, frozen=True, kw_only=True, omit_defaults=True):

@@ -124,6 +124,20 @@ BAD = [
         "pools[2].join: at-least-once delivery follows each pool of the source to one end, and they join here. "
         "Deliver at-most-once",
     ),
+    (
+        workflow(pool("work", batch=16)),
+        "pools[0].batch: frames are stacked by the dispatcher, which at-most-once delivery does not have. "
+        "Write delivery = 'at-least-once', or leave batch out",
+    ),
+    (
+        workflow(pool("work"), pool("end", "work", batch=16), **AT_LEAST_ONCE),
+        "pools[1].batch: frames are stacked on their way from the source, and this pool reads 'work'. "
+        "Give batch to the pool that reads the source",
+    ),
+    (
+        workflow(pool("work", batch=40), **AT_LEAST_ONCE),
+        "pools[0].window: a rank that may hold 64 frames waits while a stack of 40 is on its way. Write window = 160",
+    ),
 ]  # fmt: skip
 
 

@@ -49,6 +49,7 @@ class World(RuleBasedStateMachine):
 
     max_attempts = 1000
     overflow = Overflow.SPILL
+    turn_frames = 1
 
     @initialize()
     def begin(self) -> None:
@@ -60,7 +61,8 @@ class World(RuleBasedStateMachine):
             disk_bytes=DISK if spills else 0,
         )
         self.now = 0.0
-        self.dispatcher = Dispatcher(limits, RetryRules(max_attempts=self.max_attempts, retire_timeout_s=5.0))
+        rules = RetryRules(max_attempts=self.max_attempts, retire_timeout_s=5.0)
+        self.dispatcher = Dispatcher(limits, rules, turn_frames=self.turn_frames)
         self.next_key = 1
         self.sizes: dict[int, int] = {}
         self.memory: set[int] = set()
@@ -369,11 +371,29 @@ class WorldThatDrops(World):
     overflow = Overflow.DROP
 
 
+class WorldWithTurns(World):
+    """Frames travel in stacks of three; windows are narrower than that, or wider. Turns end early now and then."""
+
+    turn_frames = 3
+
+    @rule()
+    def a_turn_ends(self) -> None:
+        self.dispatcher.end_turn()
+
+
+class WorldWithTurnsAndSuspects(WorldWithTurns):
+    """And some go alone."""
+
+    max_attempts = 2
+
+
 BRIEFLY = settings(
     max_examples=50, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-for _world in (World, WorldWithSuspects, WorldThatDrops):
+for _world in (World, WorldWithSuspects, WorldThatDrops, WorldWithTurns, WorldWithTurnsAndSuspects):
     _world.TestCase.settings = BRIEFLY
 TestWorld = World.TestCase
 TestWorldWithSuspects = WorldWithSuspects.TestCase
 TestWorldThatDrops = WorldThatDrops.TestCase
+TestWorldWithTurns = WorldWithTurns.TestCase
+TestWorldWithTurnsAndSuspects = WorldWithTurnsAndSuspects.TestCase

@@ -8,6 +8,7 @@ import pvaccess
 
 from beamcast.core.dispatch import RetryRules
 from beamcast.core.replay import Overflow, ReplayLimits
+from beamcast.members.outbox import SingleFrames
 from beamcast.members.post import Post
 from beamcast.pools.acks import SESSION_BITS
 from beamcast.pva.messages import Join
@@ -34,7 +35,8 @@ def test_a_frame_of_another_structure_is_not_sent_and_says_why(tmp_path: Path) -
     post = Post(
         "work",
         ["x:work:0"],
-        server=server,
+        outbox=SingleFrames(server, ["x:work:0"]),
+        turn_frames=1,
         limits=ReplayLimits(max_bytes=10_000, overflow=Overflow.DROP, disk_bytes=0, spill_buffer_bytes=0),
         rules=RetryRules(max_attempts=2, retire_on_ack=True, retire_timeout_s=None),
         window_frames=10,
