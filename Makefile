@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # System tests mostly wait for processes to start: three at a time keep two cores busy.
 AT_ONCE ?= -n 3 --dist loadgroup
 
-.PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery
+.PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery bench-scale
 
 demo: $(STAMP)  ## Stream a simulated detector through a pool and back; SITE=local or local-mpi
 	@$(BIN)/python examples/first-light/demo.py --site "$(SITE)"
@@ -33,6 +33,9 @@ bench: $(STAMP)  ## Frames per second against a bare pvaccess monitor and PvaPy,
 
 bench-delivery: $(STAMP)  ## At-least-once against at-most-once, unequal ranks, the mirror's memory
 	$(BIN)/python bench/delivery.py
+
+bench-scale: $(STAMP)  ## 4096 ranks on one controller: time to ready, and what their heartbeats cost it
+	$(BIN)/python bench/scale.py
 
 MINUTES ?= 0.5
 chaos: $(STAMP)  ## Hurt real runs in every way we promise to survive; MINUTES=30 for long random kills

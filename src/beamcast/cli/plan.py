@@ -53,8 +53,9 @@ def show(tree: dict[str, Any], console: Console) -> None:
         console.print(f"\nenvironment of {process}:")
         for name, value in variables.items():
             console.print(f"  {name}={value}", soft_wrap=True)
-    console.print("\nParsl configuration:")
-    console.print(tree["parsl"], soft_wrap=True)
+    if tree["parsl"] is not None:
+        console.print("\nParsl configuration:")
+        console.print(tree["parsl"], soft_wrap=True)
     if tree["batch_script"] is not None:
         console.print("\nbatch script:")
         console.print(tree["batch_script"], soft_wrap=True)

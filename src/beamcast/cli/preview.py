@@ -1,6 +1,7 @@
 """What `beamcast plan` shows, computed without starting anything or writing a file into the run directory."""
 
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from beamcast.launch.hardware import expected_share
 from beamcast.launch.parsl_start import ParslStart
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import first_nodes
+from beamcast.launch.start_script import start_script
 from beamcast.pva.environment import server_environment
 from beamcast.pva.interfaces import resolve_address
 
@@ -22,7 +24,9 @@ Tree = dict[str, Any]
 def preview(plan: RunPlan, run_dir: Path) -> Tree:
     """The whole plan as a tree that JSON can hold."""
     cluster = _address(plan.site.network.cluster)
-    config = ParslStart(plan, run_dir, address=cluster or "<address of the cluster interface>").config()
+    by_parsl = plan.site.executor == "parsl"
+    address = cluster or "<address of the cluster interface>"
+    config = ParslStart(plan, run_dir, address=address).config() if by_parsl else None
     return {
         "run": plan.run,
         "run_dir": str(run_dir),
@@ -33,8 +37,11 @@ def preview(plan: RunPlan, run_dir: Path) -> Tree:
         "ranks": [row for pool in plan.pools for row in _ranks(plan, pool.name)],
         "addresses": _addresses(plan),
         "environment": _environments(plan),
-        "parsl": repr(config),
-        "batch_script": batch_script(plan, config),
+        "executor": plan.site.executor,
+        "parsl": repr(config) if by_parsl else None,
+        "batch_script": batch_script(plan, config)
+        if by_parsl
+        else start_script(plan, run_dir, python=sys.executable),
     }
 
 

@@ -212,6 +212,10 @@ class Ledger:
             skipped=count_gaps(judged.source),
         )
 
+    def seen(self) -> int:
+        """Return how many frames are known, as `totals().source`, without judging any."""
+        return count_from_key(self._known, self._first)
+
     def outstanding(self) -> BitMap64:
         """Return a copy of the frames without a final state."""
         return self._settled().outstanding.copy()

@@ -30,11 +30,11 @@ from beamcast.launch.doubt import ASK_AGAIN_LOCAL_S, ASK_AGAIN_S, HEARTBEATS_MIS
 from beamcast.launch.hardware import shares
 from beamcast.launch.lease import RunLease
 from beamcast.launch.network import Sides, served_ports
-from beamcast.launch.parsl_start import ParslStart
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.launch.run_pvs import RunPvs
 from beamcast.launch.rundir import RunDir
+from beamcast.launch.starter import Starter, make_starter
 from beamcast.launch.statefile import StateFile
 from beamcast.launch.stop_request import take_request
 from beamcast.members.child import end_member, start_member
@@ -60,8 +60,9 @@ from beamcast.security.secret import RunSecret
 
 logger = logging.getLogger(__name__)
 
-TICK_S = 0.05
-STATUS_PERIOD_S = 0.5
+# What a look at everything costs grows with the ranks: some milliseconds for a thousand of them.
+TICK_S, TICK_S_PER_MEMBER = 0.05, 0.0001
+STATUS_PERIOD_S, STATUS_PERIOD_S_PER_MEMBER = 0.5, 0.0005
 # How long members may take to end after the order to stop, before they are ended.
 STOP_DEADLINE_S = 10.0
 # While draining, a ledger that has not changed for this long, with nothing waiting anywhere, does not change any more.
@@ -94,6 +95,7 @@ class Controller:
         self._state_file = StateFile(run_dir.state)
         self._lock = threading.RLock()
         self._roster = Roster(plan)
+        self._tick_s = max(TICK_S, TICK_S_PER_MEMBER * len(self._roster.members))
         self._life = RunLifecycle()
         self._accounts: Accounts = Accounts.open(plan, run_dir.path)
         self._reason = ""
@@ -102,7 +104,7 @@ class Controller:
         self._starts: dict[str, list[Callable[[], subprocess.Popen[Any]]]] = {}
         self._ended_starts: dict[tuple[str, int | None], int | str] = {}
         self._open_starts = 0
-        self._parsl: ParslStart | None = None
+        self._starter: Starter | None = None
         self._doubts: Doubts | None = None
         self._replacements = plan.site.allocation.replacements
         self._without_allocation: list[MemberRecord] = []
@@ -155,27 +157,27 @@ class Controller:
             self._start_children()
             self._start_results()
             assert self._sides is not None
-            started = ParslStart(
+            self._starter = starter = make_starter(
                 self._plan,
                 self._dir.path,
                 address=self._sides.cluster,
                 reached=self._sides.reached,
                 port=self._interchange_port,
             )
-            self._parsl = parsl = stack.enter_context(started)
-            self._doubts = stack.enter_context(self._doubtful(parsl))
+            stack.enter_context(starter)
+            self._doubts = stack.enter_context(self._doubtful(starter))
             self._move(RunEvent.ALLOCATED)
-            starts = parsl.start(self._start_ended)
+            starts = starter.start(self._start_ended)
             with self._lock:
                 self._open_starts += starts
             self._loop()
             self._desk.ended(f"the run is {self._life.state.value}")
             self._stop_members()
 
-    def _doubtful(self, parsl: ParslStart) -> Doubts:
+    def _doubtful(self, starter: Starter) -> Doubts:
         local = isinstance(self._plan.site.provider, LocalProvider)
         return Doubts(
-            parsl.ask_about,
+            starter.ask_about,
             silence_s=HEARTBEATS_MISSED * float(self._plan.workflow.deadlines.heartbeat),
             again_s=ASK_AGAIN_LOCAL_S if local else ASK_AGAIN_S,
         )
@@ -352,7 +354,7 @@ class Controller:
     def _loop(self) -> None:
         next_status = 0.0
         while not self._life.state.is_final and not self._roster.stop:
-            time.sleep(TICK_S)
+            time.sleep(self._tick_s)
             now = time.monotonic()
             assert self._pvs is not None
             self._pvs.look()
@@ -363,7 +365,9 @@ class Controller:
                     self._fail(error)
                 report = self._report() if now >= next_status else None
             if report is not None:
-                next_status = now + STATUS_PERIOD_S
+                next_status = now + max(
+                    STATUS_PERIOD_S, STATUS_PERIOD_S_PER_MEMBER * len(self._roster.members)
+                )
                 self._show(report)
                 self._take_stop_request()
 
@@ -410,12 +414,18 @@ class Controller:
             self._accounts.moments.ready = now
             self._roster.was_ready = True
             self._move(RunEvent.ALL_READY)
-        elif now - self._accounts.moments.submitted > float(self._plan.workflow.deadlines.start):
+        elif now - self._start_began(now) > float(self._plan.workflow.deadlines.start):
             waiting = ", ".join(self._roster.waiting_for())
             raise WorldError(
                 f"not ready within {float(self._plan.workflow.deadlines.start):g} s; still waiting for: {waiting}",
                 hint=f"their logs are in {self._dir.logs}",
             )
+
+    def _start_began(self, now: float) -> float:
+        """Ranks that somebody else starts may wait in a queue that we don't know: their time begins with the first."""
+        if self._plan.site.executor == "parsl":
+            return self._accounts.moments.submitted
+        return self._roster.first_rank_at or now
 
     def _ready(self, now: float) -> None:
         mirror = self._roster.members["mirror"]
@@ -428,7 +438,7 @@ class Controller:
             self._accounts.ledger.count_from(mirror.counts_from)
             self._roster.start = True
             moments.started = now
-        if self._accounts.ledger.totals().source or self._simulator_done():
+        if self._accounts.ledger.seen() or self._simulator_done():
             self._move(RunEvent.FIRST_FRAME)
         elif self._stop_asked:
             self._end_stream(now, "stopped by the user")
@@ -436,7 +446,7 @@ class Controller:
     def _streaming(self, now: float) -> None:
         self._note_first_result(now)
         source = self._plan.workflow.source
-        total = self._accounts.ledger.totals().source
+        total = self._accounts.ledger.seen()
         if total != self._last_source[0]:
             self._last_source = (total, now)
         idle = now - (self._last_source[1] or now)
@@ -515,11 +525,11 @@ class Controller:
 
     def _look_for_ended_allocations(self, now: float) -> None:
         """Where all ranks of one are silent, its scheduler may know more."""
-        if self._parsl is None or self._doubts is None:
+        if self._starter is None or self._doubts is None:
             return
         heard_at = self._roster.heard_at()
-        for block, how in self._doubts.look(self._parsl.allocations(), heard_at, now=now).items():
-            lost = self._parsl.give_up(block)
+        for block, how in self._doubts.look(self._starter.allocations(), heard_at, now=now).items():
+            lost = self._starter.give_up(block)
             self._open_starts -= len(lost)
             for pool, rank in sorted(lost):
                 self._start_is_over(self._roster.ranks[pool][rank], now, how)
@@ -531,9 +541,9 @@ class Controller:
         lost, self._without_allocation = self._without_allocation, []
         self._replacements -= 1
         logger.warning("another allocation is asked for, for %d ranks", len(lost))
-        assert self._parsl is not None
+        assert self._starter is not None
         generations = {(one.pool, one.rank): one.generation + 1 for one in (each.identity for each in lost)}
-        self._open_starts += self._parsl.replace(generations, self._start_ended)
+        self._open_starts += self._starter.replace(generations, self._start_ended)
 
     def _start_is_over(self, record: MemberRecord, now: float, status: int | str) -> None:
         if record.life.state.value in ("finished", "failed"):
@@ -610,7 +620,7 @@ class Controller:
         deadline = time.monotonic() + STOP_DEADLINE_S
         while time.monotonic() < deadline:
             with self._lock:
-                silent = self._roster.silent(now=time.monotonic(), silence_s=2.0)
+                silent = self._roster.silent(now=time.monotonic(), silence_s=self._roster.longest_silence_s())
                 for record in silent:
                     self._roster.died(record, now=time.monotonic(), reason="did not end")
                 if self._roster.all_gone() and self._open_starts <= 0:

@@ -6,8 +6,9 @@ from parsl.launchers import MpiExecLauncher, SimpleLauncher, SingleNodeLauncher,
 from parsl.providers import LocalProvider as ParslLocalProvider
 from parsl.providers import PBSProProvider, SlurmProvider
 
-from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, Site, Start, WorkersStart
+from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, Site, Start
 from beamcast.config.site import SlurmProvider as SlurmSite
+from beamcast.launch.node_lines import clock, slurm_lines, srun_options
 
 # How often the scheduler is asked about our one job. Parsl has 60 s built in, and then a killed allocation is
 # noticed by the silence of its ranks alone; centres ask not to be polled every second.
@@ -59,7 +60,7 @@ def make_provider(site: Site, *, worker_init: str) -> Any:
                 nodes_per_block=site.allocation.nodes,
                 walltime=clock(float(site.allocation.walltime)),
                 # A node that fails must end the job: requeued, it would start again without a controller.
-                scheduler_options="\n".join(["#SBATCH --no-requeue", *_slurm_lines(site, slurm)]),
+                scheduler_options="\n".join(["#SBATCH --no-requeue", *slurm_lines(site, slurm)]),
                 exclusive=slurm.exclusive,
                 launcher=FirstNode() if mpi else SrunLauncher(overrides=srun_options(site)),
             )
@@ -77,32 +78,8 @@ def make_provider(site: Site, *, worker_init: str) -> Any:
             )
 
 
-def _slurm_lines(site: Site, slurm: SlurmSite) -> list[str]:
-    lines = []
-    if slurm.gpus_per_node is not None:
-        lines.append(f"#SBATCH --gpus-per-node={slurm.gpus_per_node}")
-    if site.node.cpus is not None:
-        # Not by Parsl's own parameter: it adds its line to the last of these without a line end between.
-        lines.append(f"#SBATCH --cpus-per-task={site.node.cpus}")
-    return [*lines, *filter(None, slurm.scheduler_options.splitlines())]
-
-
-def srun_options(site: Site) -> str:
-    """Arguments of the srun that starts one process on each node. Since Slurm 22.05 a step does not take over
-    `--cpus-per-task`: without it everything on a node would share one core."""
-    if isinstance(site.start, WorkersStart) and site.start.overrides is not None:
-        return site.start.overrides
-    return "" if site.node.cpus is None else f"--cpus-per-task={site.node.cpus} --cpu-bind=none"
-
-
 def _mpiexec(start: Start) -> Any:
     if isinstance(start, MpiStart):
         return FirstNode()
     overrides = "--ppn 1" if start.overrides is None else start.overrides
     return MpiExecLauncher(bind_cmd=start.bind_option, overrides=overrides)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as HH:MM:SS, as batch systems want it."""
-    minutes, second = divmod(int(seconds), 60)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"

@@ -7,6 +7,7 @@ from beamcast.core.lifecycle import RankEvent, RankLifecycle, RankState
 from beamcast.core.place import Place
 from beamcast.launch.hardware import misplaced, planned_seats
 from beamcast.launch.plan import RunPlan
+from beamcast.launch.turn import Turns, takes_turns
 from beamcast.pva.messages import (
     PROTOCOL_VERSION,
     Counters,
@@ -27,6 +28,7 @@ from beamcast.pva.messages import (
 SETUP_HEARTBEAT_S = 0.05
 SETUP_HEARTBEAT_S_PER_MEMBER = 0.0005
 DRAIN_HEARTBEAT_S = 0.1
+DRAIN_HEARTBEAT_S_PER_MEMBER = 0.00025
 DISPATCHER_HEARTBEAT_S = 0.1
 # A result that a collector published before it died has reached the beamline after this time.
 RESULTS_SETTLE_S = 0.3
@@ -99,6 +101,15 @@ class Roster:
         self._planned = {
             pool.name: planned_seats(plan.site.node, pool, plan.places(pool)) for pool in plan.pools
         }
+        self._turns = Turns(
+            {pool.name: pool.ranks for pool in plan.pools}, lambda pool, rank: self.ranks[pool][rank].usable
+        )
+        dispatched = {pool.name for pool in plan.pools if plan.dispatches and pool.input == "source"}
+        self._in_turn = {
+            pool.name for pool in plan.pools if takes_turns(pool, dispatched=pool.name in dispatched)
+        }
+        self._earlier = {pool.name: plan.connects_after(pool) for pool in plan.pools}
+        self.first_rank_at: float | None = None
         self.was_ready = False
         self.had_result = False
         self.arm = False
@@ -125,6 +136,10 @@ class Roster:
             )
         if self.stop:
             return Unwelcome(reason="the run is ending")
+        if record.live and record.whereabouts == request.whereabouts and record.identity == request.member:
+            # It asks again, since our answer came too late for it or got lost.
+            record.heard_at = now
+            return Welcome(heartbeat_s=self._setup_period(), duty=self._duty(record))
         if record.live and request.member.generation <= record.identity.generation:
             return Unwelcome(reason=f"{request.member} is already running as pid {self._pid(record)}")
         if record.life.state in (RankState.DEAD, RankState.FAILED):
@@ -144,6 +159,7 @@ class Roster:
         record.follows = {}
         record.problem = record.problem_detail = record.problem_kind = ""
         if request.member.kind == "rank":
+            self.first_rank_at = now if self.first_rank_at is None else self.first_rank_at
             where = request.whereabouts
             record.place = Place(
                 rank=request.member.rank,
@@ -155,6 +171,7 @@ class Roster:
                 local_size=where.local_size,
                 gpu=where.gpu,
             )
+            self._turns.back_to(request.member.pool, request.member.rank)
             planned = self._planned[request.member.pool][request.member.rank]
             record.misplaced = misplaced(self._plan.site, planned, where)
 
@@ -239,8 +256,10 @@ class Roster:
         period = float(self._plan.workflow.deadlines.heartbeat) if settled else self._setup_period()
         # Until the old epoch is over everywhere, the new one waits in memory.
         ends_epoch = self.members["mirror"].ends_epoch
+        if record.state == "serving" and not self.was_ready and record.identity.pool in self._in_turn:
+            period = self._turns.heartbeat_s(record.identity.pool, record.identity.rank, otherwise=period)
         if self.drain or self.stop or ends_epoch:
-            period = DRAIN_HEARTBEAT_S
+            period = max(DRAIN_HEARTBEAT_S, DRAIN_HEARTBEAT_S_PER_MEMBER * len(self.members))
         dispatcher = record.identity.kind == "mirror" and self._plan.dispatches
         # New ranks need to be known at once where their frames, or the metadata of these, are sent again.
         prompt = dispatcher or record.identity.kind in ("metadata", "results")
@@ -278,7 +297,12 @@ class Roster:
         return all(record.epoch >= self.epoch for record in others if record.live)
 
     def _setup_period(self) -> float:
-        return max(SETUP_HEARTBEAT_S, SETUP_HEARTBEAT_S_PER_MEMBER * len(self.members))
+        silence = float(self._plan.workflow.deadlines.silence)
+        return min(max(SETUP_HEARTBEAT_S, SETUP_HEARTBEAT_S_PER_MEMBER * len(self.members)), silence / 2)
+
+    def longest_silence_s(self) -> float:
+        """How long a member that is told to stop may be silent and still be on its way."""
+        return max(2.0, 2.5 * self._setup_period())
 
     def _to_probe(self, record: MemberRecord) -> tuple[Input, ...] | None:
         """The inputs of a member, as soon as all of them are served; None before."""
@@ -326,11 +350,12 @@ class Roster:
         # The distributor hands out turns in the order of connection: one rank after the other.
         if self.was_ready and self._plan.dispatches and self._waits_for_results(record):
             return None
-        before = self.ranks[record.identity.pool][: record.identity.rank]
-        if not self.was_ready:
-            earlier = self._plan.connects_after(self._plan.pool(record.identity.pool))
-            before = [other for name in earlier for other in self.ranks[name]] + before
-        if not self.was_ready and not all(other.usable for other in before):
+        pool, rank = record.identity.pool, record.identity.rank
+        if (
+            not self.was_ready
+            and pool in self._in_turn
+            and not self._turns.may_connect(pool, rank, after=self._earlier[pool])
+        ):
             return None
         return self._to_probe(record)
 
@@ -376,6 +401,7 @@ class Roster:
             record.deaths.append(reason)
             if record.identity.kind == "rank":
                 self._dead.append(record.identity)
+                self._turns.back_to(record.identity.pool, record.identity.rank)
             record.serves = ()
 
     def silent(self, *, now: float, silence_s: float) -> list[MemberRecord]:

@@ -47,6 +47,7 @@ class Join(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def write_join(run_dir: Path, join: Join) -> None:
     """Write the join file so that a reader sees all of it or nothing."""
     partial = run_dir / f"{JOIN_FILE}.partial"
+    partial.touch(mode=0o600)
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(join), indent=2))
     partial.replace(run_dir / JOIN_FILE)
 

@@ -111,10 +111,11 @@ def sit(run_dir: str, seat_dir: str, hand: int, nodes: int) -> Sat | None:
         while True:
             signal.pause()
     (folder / SEATS / f"hand-{hand}").write_text(f"{seat.pool} {seat.rank}")
-    return Sat(pool=seat.pool, rank=seat.rank, status=keep(_errand(run_dir, seat)))
+    return Sat(pool=seat.pool, rank=seat.rank, status=keep(errand_of(run_dir, seat)))
 
 
-def _errand(run_dir: str, seat: Seat) -> Errand:
+def errand_of(run_dir: str, seat: Seat) -> Errand:
+    """What a keeper has to know of a seat."""
     return Errand(
         run_dir=run_dir,
         pool=seat.pool,

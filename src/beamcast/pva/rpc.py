@@ -136,6 +136,18 @@ class RpcCaller:
         # Time makes the counter grow over the lives of a member, counting makes it grow within one.
         self._counter = itertools.count(time.time_ns())
 
+    def share(self, other: "RpcCaller") -> None:
+        """Use the connection of another caller of this channel, on the same thread, under this one's own name."""
+        self._client = other.client()
+
+    def client(self) -> Any:
+        """The connection, made when it is first wanted."""
+        import pvaccess
+
+        if self._client is None:
+            self._client = pvaccess.RpcClient(self._channel)
+        return self._client
+
     def call(self, request: Request, *, timeout_s: float, payload: Bytes | None = None) -> Answer:
         """One exchange; WorldError when there is no answer in time, Refused when the answer is not the controller's.
         `payload` travels beside the envelope, which has to hold its `digest`."""
@@ -145,9 +157,7 @@ class RpcCaller:
         body = encode(request)
         envelope = seal(self._secret, direction="request", sender=self._sender, counter=counter, body=body)
         try:
-            if self._client is None:
-                self._client = pvaccess.RpcClient(self._channel)
-            answer = _from_pv(self._client.invoke(_to_pv(envelope, payload), timeout_s))
+            answer = _from_pv(self.client().invoke(_to_pv(envelope, payload), timeout_s))
         except pvaccess.PvaException as error:
             self._client = None  # a client that failed once may stay deaf: the next call makes a new one
             raise WorldError(

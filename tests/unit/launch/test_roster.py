@@ -48,8 +48,8 @@ class Play:
     now: float = 0.0
     follows: dict[str, dict[int, int]] = field(default_factory=dict)
 
-    def register(self, member: MemberId, *, size: int = 2) -> Welcome | Unwelcome:
-        where = Whereabouts(host="h", pid=1, address="127.0.0.1", port=1, size=size, local_size=size)
+    def register(self, member: MemberId, *, size: int = 2, pid: int = 1) -> Welcome | Unwelcome:
+        where = Whereabouts(host="h", pid=pid, address="127.0.0.1", port=1, size=size, local_size=size)
         return self.roster.register(
             Registration(member=member, whereabouts=where, versions=VERSIONS), now=self.now
         )
@@ -213,9 +213,16 @@ def test_a_silent_rank_that_was_replaced_does_not_come_back() -> None:
 
 def test_only_one_process_may_be_a_rank() -> None:
     play = ready_run()
-    answer = play.register(rank("work", 1))
+    answer = play.register(rank("work", 1), pid=2)
     assert isinstance(answer, Unwelcome)
     assert "already running" in answer.reason
+
+
+def test_who_asks_again_since_the_answer_got_lost_is_welcome() -> None:
+    play = Play(Roster(plan()))
+    first = play.register(rank("work", 1))
+    assert isinstance(first, Welcome)
+    assert play.register(rank("work", 1)) == first
 
 
 def test_strangers_and_other_versions_are_unwelcome() -> None:

@@ -1,0 +1,7 @@
+#!/bin/bash
+
+: "${BEAMCAST_RUN_DIR:=/shared/run}"
+: "${BEAMCAST_PYTHON:=/env/bin/python}"
+export BEAMCAST_RUN_DIR BEAMCAST_PYTHON
+
+exec "$BEAMCAST_PYTHON" -m beamcast.members.node --run-dir "$BEAMCAST_RUN_DIR" --nodes 1
