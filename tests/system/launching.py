@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,13 @@ def run_command(folder: Path, site: Path, name: str, settings: Sequence[str]) ->
     return words + [word for setting in settings for word in ("--set", setting)]
 
 
+def submit_command(folder: Path, site: Path, name: str, settings: Sequence[str]) -> list[str]:
+    """`beamcast submit` of the same."""
+    words = run_command(folder, site, name, settings)
+    return ["submit" if word == "run" and words[at - 1] == "beamcast" else word for at, word in enumerate(words)
+            if word != "--quiet"]  # fmt: skip
+
+
 def start_run(words: list[str], folder: Path, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
     """Start the command on the lab's login node: this machine with the lab's environment."""
     return subprocess.Popen(
@@ -31,6 +39,16 @@ def start_run(words: list[str], folder: Path, environment: Mapping[str, str]) ->
         cwd=folder,
         env={**os.environ, **environment, "PYTHONPATH": str(REPOSITORY / "src")},
     )
+
+
+def wait_for_end(folder: Path, *, timeout_s: float = 180) -> dict[str, Any]:
+    """The final report of a detached run in `folder`/run, once it has one and its controller has gone."""
+    deadline = time.monotonic() + timeout_s
+    lease = folder / "run" / "lease.json"
+    while not ((folder / "run" / "report.json").exists() and json.loads(lease.read_text())["released"]):
+        assert time.monotonic() < deadline, (folder / "run" / "logs" / "controller.log").read_text()[-3000:]
+        time.sleep(0.1)
+    return read_report(folder)
 
 
 def read_report(folder: Path) -> dict[str, Any]:

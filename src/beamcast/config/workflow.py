@@ -305,6 +305,10 @@ class Results(Struct, frozen=True, kw_only=True):
 class Deadlines(Struct, frozen=True, kw_only=True):
     """Nothing waits for ever: how long each phase may take."""
 
+    queue: Annotated[
+        Seconds | None,
+        Meta(description="how long the allocation may wait in the queue; absent: until stopped"),
+    ] = None
     start: Annotated[
         Seconds, Meta(description="from submission until every rank is ready, queue time excluded")
     ] = Seconds(120.0)

@@ -34,6 +34,7 @@ class Moments:
     """When things happened, in seconds of the monotonic clock; None: not yet."""
 
     submitted: float
+    allocated: float | None = None
     ready: float | None = None
     started: float | None = None
     first_result: float | None = None
@@ -48,6 +49,7 @@ class Moments:
 
         return Timing(
             submit_to_ready=between(self.submitted, self.ready),
+            queued=between(self.submitted, self.allocated),
             ready_to_first_result=between(self.ready, self.first_result),
             streaming=between(self.started, self.stream_end or time.monotonic()),
             drain=between(self.stream_end, self.drained),

@@ -18,23 +18,25 @@ import msgspec
 from msgspec import structs
 
 import beamcast
-from beamcast.config.site import LocalProvider, WorkersStart
+from beamcast.config.site import LocalProvider
 from beamcast.config.units import enc_hook
 from beamcast.core.errors import BeamcastError, UsageError, WorldError
 from beamcast.core.keyset import encode_keys
-from beamcast.core.lifecycle import RankState, RunEvent, RunLifecycle, RunState
+from beamcast.core.lifecycle import RunEvent, RunLifecycle, RunState
 from beamcast.launch.accounts import Accounts
+from beamcast.launch.allocations import Allocation, Allocations, RankKey
 from beamcast.launch.control_desk import ControlDesk
 from beamcast.launch.directory import Directory, PortLeases, find_sides, serve_pvs, serve_rpc
-from beamcast.launch.doubt import ASK_AGAIN_LOCAL_S, ASK_AGAIN_S, HEARTBEATS_MISSED, Doubts
+from beamcast.launch.fates import Fate
 from beamcast.launch.hardware import shares
+from beamcast.launch.job_watch import JobWatch, ThisMachine, scheduler_of
 from beamcast.launch.lease import RunLease
 from beamcast.launch.network import Sides, served_ports
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.launch.run_pvs import RunPvs
 from beamcast.launch.rundir import RunDir
-from beamcast.launch.starter import Starter, make_starter
+from beamcast.launch.starter import make_starter
 from beamcast.launch.statefile import StateFile
 from beamcast.launch.stop_request import take_request
 from beamcast.members.child import end_member, start_member
@@ -70,6 +72,8 @@ SETTLED_S = 2.0
 # A member that has no controller for this long ends itself.
 CONTROLLER_SILENCE_S = 30.0
 LOG_TAIL_LINES = 15
+# Two heartbeats that did not come from anybody in an allocation are no accident.
+HEARTBEATS_MISSED = 2
 # The ends of an allocation's workers come within moments; one more allocation is to be for all of them.
 ALLOCATION_SETTLE_S = 1.0
 CHILD_RESTARTS = 3
@@ -102,12 +106,10 @@ class Controller:
         self._error: BeamcastError | None = None
         self._children: dict[str, subprocess.Popen[Any]] = {}
         self._starts: dict[str, list[Callable[[], subprocess.Popen[Any]]]] = {}
-        self._ended_starts: dict[tuple[str, int | None], int | str] = {}
-        self._open_starts = 0
-        self._starter: Starter | None = None
-        self._doubts: Doubts | None = None
+        self._allocations: Allocations | None = None
         self._replacements = plan.site.allocation.replacements
         self._without_allocation: list[MemberRecord] = []
+        self._to_ask: list[dict[RankKey, int]] = []
         self._lost_at = 0.0
         self._stop_asked = 0
         self._last_source = (0, 0.0)
@@ -157,7 +159,7 @@ class Controller:
             self._start_children()
             self._start_results()
             assert self._sides is not None
-            self._starter = starter = make_starter(
+            starter = make_starter(
                 self._plan,
                 self._dir.path,
                 address=self._sides.cluster,
@@ -165,22 +167,38 @@ class Controller:
                 port=self._interchange_port,
             )
             stack.enter_context(starter)
-            self._doubts = stack.enter_context(self._doubtful(starter))
-            self._move(RunEvent.ALLOCATED)
-            starts = starter.start(self._start_ended)
-            with self._lock:
-                self._open_starts += starts
+            site = self._plan.site
+            scheduled = site.executor == "parsl" and not isinstance(site.provider, LocalProvider)
+            asked = scheduler_of(site.provider) if scheduled else None
+            self._allocations = Allocations(
+                starter,
+                stack.enter_context(JobWatch(asked or ThisMachine(starter.runs))),
+                queued=scheduled,
+                silence_s=HEARTBEATS_MISSED * float(self._plan.workflow.deadlines.heartbeat),
+            )
+            self._start_first()
             self._loop()
             self._desk.ended(f"the run is {self._life.state.value}")
             self._stop_members()
 
-    def _doubtful(self, starter: Starter) -> Doubts:
-        local = isinstance(self._plan.site.provider, LocalProvider)
-        return Doubts(
-            starter.ask_about,
-            silence_s=HEARTBEATS_MISSED * float(self._plan.workflow.deadlines.heartbeat),
-            again_s=ASK_AGAIN_LOCAL_S if local else ASK_AGAIN_S,
+    def _start_first(self) -> None:
+        """Ask for the first allocation and start all ranks there, as soon as it is given."""
+        assert self._allocations is not None
+        first = self._allocations.ask()
+        with self._lock:
+            if first.running_at is None:
+                self._move(RunEvent.QUEUED)
+            else:
+                self._allocated(first.running_at)
+        self._start_ranks(
+            first, {(pool.name, rank): 0 for pool in self._plan.pools for rank in range(pool.ranks)}
         )
+
+    def _start_ranks(self, allocation: Allocation, generations: dict[RankKey, int]) -> None:
+        assert self._allocations is not None
+        with self._lock:
+            self._allocations.seat(allocation, generations)
+            self._allocations.start(allocation, generations, self._start_ended)
 
     # -- network ---------------------------------------------------------------------------------------------------
 
@@ -293,10 +311,13 @@ class Controller:
         for process in self._children.values():
             end_member(process)
 
-    def _start_ended(self, pool: str, rank: int | None, status: int | str) -> None:
+    def _start_ended(self, allocation: int, pool: str, rank: int | None, status: int | str) -> None:
+        """Comes from a Parsl thread."""
         with self._lock:
-            self._ended_starts[(pool, rank)] = status
-            self._open_starts -= 1
+            assert self._allocations is not None
+            self._allocations.start_ended(allocation)
+            for each in range(self._plan.pool(pool).ranks) if rank is None else [rank]:
+                self._allocations.ended(allocation, (pool, each), status, at=time.monotonic())
 
     # -- messages --------------------------------------------------------------------------------------------------
 
@@ -322,6 +343,8 @@ class Controller:
         record = self._roster.members.get(str(request.member))
         if record is not None and record.live and request.member.generation > record.identity.generation:
             self._died(record, now, f"replaced by generation {request.member.generation}")
+        if request.member.kind == "rank" and self._allocations is not None:
+            self._allocations.returned((request.member.pool, request.member.rank))
         welcome = self._roster.register(request, now=now)
         if isinstance(welcome, Welcome) and welcome.duty is not None:
             configured = self._desk.book.configured(str(request.member))
@@ -364,6 +387,8 @@ class Controller:
                 except BeamcastError as error:
                     self._fail(error)
                 report = self._report() if now >= next_status else None
+            if self._to_ask:
+                self._ask_more()
             if report is not None:
                 next_status = now + max(
                     STATUS_PERIOD_S, STATUS_PERIOD_S_PER_MEMBER * len(self._roster.members)
@@ -398,6 +423,8 @@ class Controller:
             self._cancel("stopped by the user, without draining")
             return
         match self._life.state:
+            case RunState.QUEUED:
+                self._queued(now)
             case RunState.STARTING:
                 self._starting(now)
             case RunState.READY:
@@ -406,6 +433,20 @@ class Controller:
                 self._streaming(now)
             case RunState.DRAINING:
                 self._draining(now)
+
+    def _queued(self, now: float) -> None:
+        assert self._allocations is not None
+        longest = self._plan.workflow.deadlines.queue
+        if self._stop_asked:
+            self._cancel("stopped by the user while it waited in the queue")
+        elif self._allocations.latest.running_at is not None:
+            self._allocated(now)
+        elif longest is not None and now - self._allocations.latest.asked_at > float(longest):
+            raise WorldError(f"no allocation within {float(longest):g} s ([deadlines] queue)")
+
+    def _allocated(self, now: float) -> None:
+        self._accounts.moments.allocated = now
+        self._move(RunEvent.ALLOCATED)
 
     def _starting(self, now: float) -> None:
         if self._stop_asked:
@@ -424,7 +465,7 @@ class Controller:
     def _start_began(self, now: float) -> float:
         """Ranks that somebody else starts may wait in a queue that we don't know: their time begins with the first."""
         if self._plan.site.executor == "parsl":
-            return self._accounts.moments.submitted
+            return self._accounts.moments.allocated or now
         return self._roster.first_rank_at or now
 
     def _ready(self, now: float) -> None:
@@ -495,7 +536,8 @@ class Controller:
     def _ranks_come_back(self) -> bool:
         """Whether dead ranks are being started again. Those that live have nothing in hand then, which says little."""
         live = sum(record.live for ranks in self._roster.ranks.values() for record in ranks)
-        return bool(self._without_allocation) or self._open_starts > live
+        starts = self._allocations.open_starts if self._allocations is not None else 0
+        return bool(self._without_allocation or self._to_ask) or starts > live
 
     # -- deaths and failures ---------------------------------------------------------------------------------------
 
@@ -503,63 +545,112 @@ class Controller:
         silence = float(self._plan.workflow.deadlines.silence)
         for record in self._roster.silent(now=now, silence_s=silence):
             self._died(record, now, f"no heartbeat for {silence:g} s", only_silent=True)
+            self._fell_silent(record, now)
         for name, process in tuple(self._children.items()):
             record = self._roster.members[name]
-            unheard = record.life.state is RankState.EXPECTED
-            if process.poll() is not None and process.returncode < 0 and unheard and self._starts[name]:
+            crashed = process.poll() is not None and process.returncode < 0
+            if crashed and not self._roster.was_ready and self._starts[name]:
                 # pvaccess can abort while it connects for the first time; nothing is lost with a process so young.
                 logger.warning("the %s ended with status %d, started again", name, process.returncode)
+                self._roster.died(record, now=now, reason=f"crashed with status {process.returncode}")
                 self._children[name] = self._starts[name].pop()()
             elif process.poll() is not None and record.life.state.value not in ("dead", "finished", "failed"):
                 self._died(record, now, f"its process ended with status {process.returncode}")
-        ended, self._ended_starts = self._ended_starts, {}
-        for (pool, rank), status in ended.items():
-            ranks = self._roster.ranks[pool] if rank is None else [self._roster.ranks[pool][rank]]
-            for record in ranks:
-                self._start_is_over(record, now, status)
-        self._look_for_ended_allocations(now)
+        self._settle_ends(now)
         for record in self._roster.problems():
             self._member_failed(record)
         if self._without_allocation and now - self._lost_at > ALLOCATION_SETTLE_S:
             self._replace_allocation()
 
-    def _look_for_ended_allocations(self, now: float) -> None:
-        """Where all ranks of one are silent, its scheduler may know more."""
-        if self._starter is None or self._doubts is None:
+    def _fell_silent(self, record: MemberRecord, now: float) -> None:
+        """Why is for the scheduler to say, if its starter does not."""
+        if record.identity.kind == "rank" and self._allocations is not None:
+            key = (record.identity.pool, record.identity.rank)
+            self._allocations.ended(self._allocations.seat_of(key).number, key, None, at=now)
+
+    def _settle_ends(self, now: float) -> None:
+        """What became of the ranks that have ended."""
+        if self._allocations is None:
             return
-        heard_at = self._roster.heard_at()
-        for block, how in self._doubts.look(self._starter.allocations(), heard_at, now=now).items():
-            lost = self._starter.give_up(block)
-            self._open_starts -= len(lost)
-            for pool, rank in sorted(lost):
-                self._start_is_over(self._roster.ranks[pool][rank], now, how)
-            # Nobody else of it is to be waited for.
-            self._lost_at = now - ALLOCATION_SETTLE_S - TICK_S
+        self._allocations.look(now=now, heard_at=self._roster.heard_at())
+        if not self._allocations.unsettled:
+            return
+        every = [record for records in self._roster.ranks.values() for record in records]
+        ranks = {(record.identity.pool, record.identity.rank): record for record in every}
+        self._allocations.never_began(
+            key for key, each in ranks.items() if not each.live and each.state != "finished"
+        )
+        hosts = {key: each.whereabouts.host for key, each in ranks.items() if each.whereabouts is not None}
+        for key, fate in self._allocations.fates(hosts, now=now):
+            self._start_is_over(ranks[key], now, fate)
 
     def _replace_allocation(self) -> None:
-        """The ranks that have lost their allocation get another one."""
+        """The ranks that have lost their allocation get another one, and so do those that sat beside them: a job that
+        has lost a part of itself is about to end."""
+        assert self._allocations is not None
         lost, self._without_allocation = self._without_allocation, []
         self._replacements -= 1
+        for record in self._beside(lost):
+            self._died(record, time.monotonic(), "its allocation is given up, since a part of it was lost")
+            lost.append(record)
         logger.warning("another allocation is asked for, for %d ranks", len(lost))
-        assert self._starter is not None
-        generations = {(one.pool, one.rank): one.generation + 1 for one in (each.identity for each in lost)}
-        self._open_starts += self._starter.replace(generations, self._start_ended)
+        self._to_ask.append(
+            {(one.pool, one.rank): one.generation + 1 for one in (each.identity for each in lost)}
+        )
 
-    def _start_is_over(self, record: MemberRecord, now: float, status: int | str) -> None:
+    def _beside(self, lost: list[MemberRecord]) -> list[MemberRecord]:
+        """The other ranks of the same allocations, which are given up."""
+        assert self._allocations is not None
+        keys = [(record.identity.pool, record.identity.rank) for record in lost]
+        beside = self._allocations.give_up({self._allocations.seat_of(key).number for key in keys})
+        records = [self._roster.ranks[pool][rank] for pool, rank in beside if (pool, rank) not in keys]
+        return [record for record in records if record.state != "finished"]
+
+    def _ask_more(self) -> None:
+        """Ask for the allocations that are wanted. Takes seconds, so not under the lock: heartbeats go on."""
+        assert self._allocations is not None
+        while self._to_ask:
+            self._allocations.release_given_up()
+            try:
+                self._start_ranks(self._allocations.ask(), self._to_ask[0])
+            except BeamcastError as error:
+                with self._lock:
+                    self._fail(error)
+                return
+            del self._to_ask[0]
+
+    def _start_is_over(self, record: MemberRecord, now: float, fate: Fate) -> None:
         if record.life.state.value in ("finished", "failed"):
             return
-        # A rank that ends has an exit status; words come from Parsl, which has lost its worker.
-        if isinstance(status, str) and self._replacements and isinstance(self._plan.site.start, WorkersStart):
-            self._died(record, now, f"its allocation is gone: {status}")
+        if fate.allocation_lost:
+            self._allocation_lost(record, now, fate)
+            return
+        self._died(record, now, f"its process ended ({fate.why}) and is not restarted again")
+        if self._ends_run(record):
+            raise WorldError(
+                f"rank {record.identity} died and is not restarted again: {fate.why}{self._log_tail(record)}",
+                hint=f"its log is {self._log_of(record)}",
+            )
+
+    def _ends_run(self, record: MemberRecord) -> bool:
+        pool = self._plan.pool(record.identity.pool)
+        return pool.restart.on_exhausted == "fail-run" or not self._roster.was_ready
+
+    def _allocation_lost(self, record: MemberRecord, now: float, fate: Fate) -> None:
+        """Its rank gets another one, if there is one left to ask for."""
+        assert self._allocations is not None
+        allocation = self._allocations.seat_of((record.identity.pool, record.identity.rank))
+        self._died(record, now, f"its allocation is gone: {fate.why}")
+        if self._replacements or self._without_allocation:
             self._without_allocation.append(record)
             self._lost_at = now
             return
-        self._died(record, now, f"its process ended ({status}) and is not restarted again")
-        pool = self._plan.pool(record.identity.pool)
-        if pool.restart.on_exhausted == "fail-run" or not self._roster.was_ready:
+        if self._ends_run(record):
+            said = self._allocations.complaint(allocation)
             raise WorldError(
-                f"rank {record.identity} died and is not restarted again: {status}{self._log_tail(record)}",
-                hint=f"its log is {self._log_of(record)}",
+                f"rank {record.identity} died with its allocation: {fate.why}"
+                + (f"\n{said}" if said else ""),
+                hint="`replacements` under [allocation] in the site file asks for another one",
             )
 
     def _died(self, record: MemberRecord, now: float, reason: str, *, only_silent: bool = False) -> None:
@@ -601,6 +692,9 @@ class Controller:
         self._error = error
         self._reason = str(error)
         logger.error("the run fails: %s", error)
+        moments = self._accounts.moments
+        if moments.started is not None and moments.stream_end is None:
+            moments.stream_end = time.monotonic()  # the report names what was under way
         self._life.on(RunEvent.FAIL, at=time.monotonic(), reason=self._reason)
 
     def _cancel(self, reason: str) -> None:
@@ -623,19 +717,23 @@ class Controller:
                 silent = self._roster.silent(now=time.monotonic(), silence_s=self._roster.longest_silence_s())
                 for record in silent:
                     self._roster.died(record, now=time.monotonic(), reason="did not end")
-                if self._roster.all_gone() and self._open_starts <= 0:
+                open_starts = self._allocations.open_starts if self._allocations is not None else 0
+                if self._roster.all_gone() and open_starts <= 0:
                     return
             time.sleep(TICK_S)
 
     def _report(self) -> Report:
         with self._lock:
-            return self._accounts.report(
+            report = self._accounts.report(
                 self._roster,
                 state=self._life.state.value,
                 reason=self._reason,
                 name_server=str(self._name_server.endpoint) if self._name_server is not None else "",
                 versions=_versions(),
             )
+            if self._allocations is None:
+                return report
+            return structs.replace(report, allocations=self._allocations.report(now=time.monotonic()))
 
 
 def _versions() -> dict[str, str]:

@@ -7,7 +7,6 @@ Whoever starts the script has to be able to read the run directory: its secret h
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,11 +14,10 @@ from typing import Self
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import seating
 from beamcast.launch.start_script import script_name, start_script, submit_line
+from beamcast.launch.starts import Generations, OnEnd
 from beamcast.members.seat import write_seats
 
 logger = logging.getLogger(__name__)
-
-OnEnd = Callable[[str, int | None, int | str], None]
 
 
 class ExternalStart:
@@ -43,22 +41,21 @@ class ExternalStart:
     ) -> None:
         """Nothing of ours runs there: the ranks end by the run's order, or for want of a controller."""
 
-    def start(self, on_end: OnEnd) -> int:
+    def ask(self) -> tuple[int, str]:
+        """As `Starter`: one allocation that somebody else asks for, how many jobs it may be."""
+        return 1, ""
+
+    def start(self, allocation: int, generations: Generations, on_end: OnEnd) -> int:
         """No start is ours, so nobody says when one ends: heartbeats alone tell."""
         return 0
 
-    def allocations(self) -> dict[str, frozenset[tuple[str, int]]]:
-        """None that we know of."""
-        return {}
+    def runs(self, job: str) -> bool:
+        """Nobody knows: heartbeats alone tell."""
+        return True
 
-    def ask_about(self, block: str) -> str | None:
-        """Nobody knows."""
-        return None
+    def release(self, allocation: int) -> None:
+        """It is not ours to give back."""
 
-    def give_up(self, block: str) -> frozenset[tuple[str, int]]:
-        """There is none to give up."""
-        return frozenset()
-
-    def replace(self, generations: Mapping[tuple[str, int], int], on_end: OnEnd) -> int:
-        """There is no other allocation to be had from here."""
-        raise NotImplementedError("the executor external has no replacements: check_site sees to it")
+    def complaint(self, allocation: int) -> str:
+        """What it says is told to whoever started it."""
+        return ""

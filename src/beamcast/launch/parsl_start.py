@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
@@ -22,18 +22,16 @@ from beamcast.launch.node_lines import node_preparation
 from beamcast.launch.plain_path import plain_path
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import allocation_nodes, seating, workers_per_node
+from beamcast.launch.starts import Generations, OnEnd
 from beamcast.members.seat import Seat, hands_seen, sit, taken_by, write_seats
 
-EXECUTOR = "ranks"
+EXECUTOR = "ranks-"
 NODE_FILE = "nodes"
-REPLACEMENT = "allocation-"
-# Parsl counts its blocks from here.
-FIRST_BLOCK = "0"
+ALLOCATION = "allocation-"
+COMPLAINT_LINES = 8
 # As long as members wait for a silent controller: a link that was cut for less must not cost the allocation. That a job
-# has ended is learned from the scheduler meanwhile (`beamcast.launch.doubt`).
+# has ended is learned from the scheduler meanwhile (`beamcast.launch.job_watch`).
 PARSL_SILENCE_S = 30
-
-OnEnd = Callable[[str, int | None, int | str], None]
 
 
 def mpi_command(
@@ -41,6 +39,7 @@ def mpi_command(
     pool: str,
     size: int,
     max_restarts: int,
+    first_generation: int,
     python: str,
     *,
     understudy: bool,
@@ -52,12 +51,17 @@ def mpi_command(
     keyword arguments, from the call."""
     words = [python, "-m", "beamcast.members.keeper", "--run-dir", run_dir, "--pool", pool]
     words += ["--size", str(size), "--max-restarts", str(max_restarts)]
+    words += ["--first-generation", str(first_generation)]
     words += [] if understudy else ["--no-understudy"]
     return "exec $PARSL_MPI_PREFIX " + " ".join(shlex.quote(word) for word in words)
 
 
 class ParslStart:
-    """Starts and restarts ranks; the futures end when the ranks have. Use as a context manager."""
+    """Asks for allocations and starts ranks in them. Use as a context manager, which gives all of them back.
+
+    Each allocation has an executor of its own: a rank that is meant for one can't land on another that is free, and
+    one allocation that fails spoils nothing for the next.
+    """
 
     def __init__(
         self,
@@ -79,9 +83,8 @@ class ParslStart:
         self._parsl_dir = run_dir / "parsl"
         self._closing = ExitStack()
         self._kernel: Any = None
-        self._replaced = 0
-        # By the number of Parsl's block: whose starts are open in it.
-        self._allocations: dict[str, OpenSeats] = {}
+        self._asked = 0
+        self._jobs: dict[int, str] = {}
 
     def __enter__(self) -> Self:
         from parsl.dataflow.dflow import DataFlowKernel
@@ -104,6 +107,8 @@ class ParslStart:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._closing:
+            for allocation in range(1, self._asked + 1):
+                self.release(allocation)
             self._kernel.cleanup()
         self._kernel = None
 
@@ -128,11 +133,10 @@ class ParslStart:
         import parsl
 
         return parsl.Config(
-            executors=[self._executor()],
+            executors=[self._executor(1)],
             # Exactly the blocks that we ask for: scaling is our decision, not Parsl's.
             strategy="none",
-            # The first allocation is asked for only after one period; the default of 5 s is time the user waits.
-            strategy_period=0.2,
+            strategy_period=1.0,
             retries=0,
             run_dir=str(self._parsl_dir),
             # Parsl's own log file has DEBUG lines only, megabytes an hour: its messages go to our logging instead.
@@ -140,14 +144,14 @@ class ParslStart:
             usage_tracking=0,
         )
 
-    def _executor(self) -> Any:
+    def _executor(self, allocation: int) -> Any:
         from parsl.executors import HighThroughputExecutor, MPIExecutor
 
         from beamcast.launch.providers import make_provider
 
         start = self._plan.site.start
         common: dict[str, Any] = {
-            "label": EXECUTOR,
+            "label": self._label(allocation),
             "address": self._address,
             "loopback_address": "127.0.0.1",
             "worker_port": self._port,
@@ -156,8 +160,6 @@ class ParslStart:
             "heartbeat_period": 2,
             "heartbeat_threshold": PARSL_SILENCE_S,
             "encrypted": True,
-            # Where we ask for another allocation ourselves, one that failed must not spoil the executor for good.
-            "block_error_handler": not self._plan.site.allocation.replacements,
         }
         if isinstance(start, MpiStart):
             executor = MPIExecutor(
@@ -186,80 +188,98 @@ class ParslStart:
             return ""
         return f"export PBS_NODEFILE={shlex.quote(str(self._run_dir / NODE_FILE))}"
 
-    def start(self, on_end: OnEnd) -> int:
-        """Start all ranks of all pools; returns how many starts that were. `on_end(pool, rank, status)` is called once
-        for each of them from a Parsl thread when it ends (rank None: the whole MPI start); status is an exit status,
-        or what went wrong."""
-        if isinstance(self._plan.site.start, MpiStart):
-            for pool in self._plan.pools:
-                self._watch_mpi(self._submit_mpi(pool.name), pool.name, on_end)
-            return len(self._plan.pools)
-        self._seat(FIRST_BLOCK, self._run_dir, self._seats, on_end)
-        return len(self._seats)
+    def ask(self) -> tuple[int, str]:
+        """Ask for an allocation; returns its number, counted from 1, and the scheduler's id of the job. WorldError,
+        with the scheduler's words, when it is refused."""
+        number = self._asked + 1
+        if number > 1 and self._port is None:
+            self._kernel.add_executors([self._executor(number)])
+        self._asked = number
+        executor = self._executor_of(number)
+        blocks = executor.scale_out_facade(1)
+        if not blocks:
+            refused = getattr(executor.provider, "refused", [])
+            words = "; ".join(refused) or str(next(iter(executor.status_facade.values())).message)
+            raise WorldError(
+                f"the scheduler refuses the job: {words}",
+                hint="`beamcast plan` shows the batch script; queue, account, walltime and nodes are in the site file",
+            )
+        self._jobs[number] = str(executor.blocks_to_job_id[blocks[0]])
+        return number, self._jobs[number]
 
-    def replace(self, generations: Mapping[tuple[str, int], int], on_end: OnEnd) -> int:
-        """Ask for another allocation for the ranks (pool, rank) that have lost theirs, each to begin with the given
-        generation; returns and calls as `start`. Only for the start mode `workers`."""
-        self._replaced += 1
+    def runs(self, job: str) -> bool:
+        """Whether a block without a scheduler, processes of this machine, still runs."""
+        executor = next(each for each in self._kernel.executors.values() if job in each.job_ids_to_block)
+        (status,) = executor.provider.status([job])
+        return not status.terminal
+
+    def release(self, allocation: int) -> None:
+        """Give an allocation back, with everything that still runs in it; nothing happens to one that has ended."""
+        if allocation in self._jobs:
+            self._executor_of(allocation).provider.cancel([self._jobs[allocation]])
+
+    def complaint(self, allocation: int) -> str:
+        """The last lines that the job's script wrote to stderr; "" where there are none."""
+        resource = self._executor_of(allocation).provider.resources.get(self._jobs.get(allocation), {})
+        try:
+            lines = Path(resource["job_stderr_path"]).read_text(errors="replace").splitlines()
+        except (KeyError, OSError):
+            return ""
+        return "\n".join(lines[-COMPLAINT_LINES:])
+
+    def _executor_of(self, allocation: int) -> Any:
+        return self._kernel.executors[self._label(allocation)]
+
+    def _label(self, allocation: int) -> str:
+        """Where workers have to use one port, which a forwarder knows, there is one executor for all allocations."""
+        return f"{EXECUTOR}{allocation if self._port is None else 1}"
+
+    def start(self, allocation: int, generations: Generations, on_end: OnEnd) -> int:
+        """Start ranks in an allocation, each with the given generation; returns how many starts that were.
+
+        `on_end(allocation, pool, rank, status)` is called once for each of them from a Parsl thread when it ends.
+        With MPI, all ranks of a pool are started together, with the highest of their generations.
+        """
+        if isinstance(self._plan.site.start, MpiStart):
+            pools = [
+                pool.name for pool in self._plan.pools if any(name == pool.name for name, _ in generations)
+            ]
+            for pool in pools:
+                first = max(number for (name, _), number in generations.items() if name == pool)
+                self._watch_mpi(self._submit_mpi(allocation, pool, first), allocation, pool, on_end)
+            return len(pools)
         seats = tuple(
             structs.replace(seat, first_generation=generations[seat.pool, seat.rank])
             for seat in self._seats
             if (seat.pool, seat.rank) in generations
         )
-        self._seat(self._new_block(), self._run_dir / f"{REPLACEMENT}{self._replaced}", seats, on_end)
+        self._seat(allocation, seats, on_end)
         return len(seats)
 
-    def _new_block(self) -> str:
-        """Ask the scheduler for one more allocation; WorldError when it refuses."""
-        executor = self._kernel.executors[EXECUTOR]
-        blocks = executor.scale_out_facade(1)
-        if not blocks:
-            last = list(executor.status_facade.values())[-1]
-            raise WorldError(f"no further allocation could be had: {last.message}")
-        return str(blocks[0])
-
-    def allocations(self) -> dict[str, frozenset[tuple[str, int]]]:
-        """The ranks (pool, rank) of each allocation whose starts have not ended; none under an MPI start."""
-        return {block: seats.open for block, seats in tuple(self._allocations.items()) if seats.open}
-
-    def ask_about(self, block: str) -> str | None:
-        """How the scheduler says that an allocation has ended; None while it does not say so. May take seconds."""
-        from parsl.jobs.states import TERMINAL_STATES
-
-        executor = self._kernel.executors[EXECUTOR]
-        job = executor.blocks_to_job_id.get(block)
-        if job is None:
-            return None
-        (status,) = executor.provider.status([job])
-        if status.state not in TERMINAL_STATES:
-            return None
-        return f"its allocation (job {job}) has ended: {status.state.name.lower()}"
-
-    def give_up(self, block: str) -> frozenset[tuple[str, int]]:
-        """An allocation is gone: nobody is told about its starts any more. Returns those that were open."""
-        return self._allocations.pop(block).give_up()
-
-    def _seat(self, block: str, seat_dir: Path, seats: tuple[Seat, ...], on_end: OnEnd) -> None:
+    def _seat(self, allocation: int, seats: tuple[Seat, ...], on_end: OnEnd) -> None:
         """Fill an allocation with hands: whoever lands on a seat keeps its rank."""
+        seat_dir = self._run_dir / f"{ALLOCATION}{allocation}"
         write_seats(seat_dir, seats)
         nodes = allocation_nodes(self._plan)
-        open_seats = self._allocations[block] = OpenSeats(seat_dir, seats, on_end)
+        open_seats = OpenSeats(seat_dir, seats, partial(on_end, allocation))
         for hand in range(nodes * workers_per_node(self._seats)):
-            future = self._submit(sit, [str(self._run_dir), str(seat_dir), hand, nodes])
+            future = self._submit(allocation, sit, [str(self._run_dir), str(seat_dir), hand, nodes])
             future.add_done_callback(partial(open_seats.hand_ended, hand))
 
-    def _submit(self, function: Callable[..., Any], arguments: Sequence[Any]) -> "Future[Any]":
+    def _submit(
+        self, allocation: int, function: Callable[..., Any], arguments: Sequence[Any]
+    ) -> "Future[Any]":
         from parsl import python_app
 
-        app = python_app(function, data_flow_kernel=self._kernel, executors=[EXECUTOR])
+        app = python_app(function, data_flow_kernel=self._kernel, executors=[self._label(allocation)])
         future: Future[Any] = app(*arguments)
         return future
 
-    def _submit_mpi(self, pool_name: str) -> "Future[Any]":
+    def _submit_mpi(self, allocation: int, pool_name: str, first_generation: int) -> "Future[Any]":
         from parsl import bash_app
 
         pool = self._plan.pool(pool_name)
-        app = bash_app(mpi_command, data_flow_kernel=self._kernel, executors=[EXECUTOR])
+        app = bash_app(mpi_command, data_flow_kernel=self._kernel, executors=[self._label(allocation)])
         log = str(self._run_dir / "logs" / f"mpi-{pool_name}.log")
         nodes = self._plan.nodes_of(pool)
         start = self._plan.site.start
@@ -269,6 +289,7 @@ class ParslStart:
             pool_name,
             pool.ranks,
             pool.restart.max_restarts,
+            first_generation,
             sys.executable,
             understudy=pool.restart.understudy,
             stdout=log,
@@ -283,9 +304,9 @@ class ParslStart:
         return future
 
     @staticmethod
-    def _watch_mpi(future: "Future[Any]", pool: str, on_end: OnEnd) -> None:
+    def _watch_mpi(future: "Future[Any]", allocation: int, pool: str, on_end: OnEnd) -> None:
         def ended(done: "Future[Any]") -> None:
-            on_end(pool, None, _what_went_wrong(done) or int(done.result() or 0))
+            on_end(allocation, pool, None, _mpi_status(done))
 
         future.add_done_callback(ended)
 
@@ -293,7 +314,9 @@ class ParslStart:
 class OpenSeats:
     """Turns the ends of hands into the ends of ranks, each told once."""
 
-    def __init__(self, run_dir: Path, seats: tuple[Seat, ...], on_end: OnEnd) -> None:
+    def __init__(
+        self, run_dir: Path, seats: tuple[Seat, ...], on_end: Callable[[str, int, int | str], None]
+    ) -> None:
         self._run_dir = run_dir
         self._open = {(seat.pool, seat.rank) for seat in seats}
         self._on_end = on_end
@@ -334,6 +357,15 @@ class OpenSeats:
             self._open.difference_update(ended)
         for pool, rank in ended:
             self._on_end(pool, rank, status)
+
+
+def _mpi_status(done: "Future[Any]") -> int | str:
+    """An exit status where the start ran to an end; Parsl makes an error of one that is not 0."""
+    from parsl.app.errors import BashExitFailure
+
+    if not done.cancelled() and isinstance(error := done.exception(), BashExitFailure):
+        return int(error.exitcode)
+    return _what_went_wrong(done) or int(done.result() or 0)
 
 
 def _what_went_wrong(done: "Future[Any]") -> str | None:

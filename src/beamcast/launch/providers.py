@@ -1,36 +1,47 @@
 """Parsl's providers, made from a site. Imports Parsl, so import this module where it is needed."""
 
+from functools import cached_property
 from typing import Any
 
 from parsl.launchers import MpiExecLauncher, SimpleLauncher, SingleNodeLauncher, SrunLauncher
 from parsl.providers import LocalProvider as ParslLocalProvider
 from parsl.providers import PBSProProvider, SlurmProvider
+from parsl.providers.errors import SubmitException
 
 from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, Site, Start
 from beamcast.config.site import SlurmProvider as SlurmSite
 from beamcast.launch.node_lines import clock, slurm_lines, srun_options
 
-# How often the scheduler is asked about our one job. Parsl has 60 s built in, and then a killed allocation is
-# noticed by the silence of its ranks alone; centres ask not to be polled every second.
-POLL_S = 10
 
+class Asking:
+    """For a provider that submits and cancels only: we ask the scheduler ourselves (`beamcast.launch.job_watch`),
+    for Parsl takes a job that is not listed any more for completed. Keeps what the scheduler says when it refuses."""
 
-class AttentiveSlurm(SlurmProvider):  # type: ignore[misc] # Parsl has no type information
-    """Slurm, asked more often than every minute."""
-
-    @property
-    def status_polling_interval(self) -> int:
-        """Seconds between two questions."""
-        return POLL_S
-
-
-class AttentivePbs(PBSProProvider):  # type: ignore[misc]
-    """PBS Pro, asked more often than every minute."""
+    @cached_property
+    def refused(self) -> list[str]:
+        """The scheduler's words at each refusal."""
+        return []
 
     @property
     def status_polling_interval(self) -> int:
-        """Seconds between two questions."""
-        return POLL_S
+        """0: Parsl does not ask."""
+        return 0
+
+    def submit(self, command: str, tasks_per_node: int, job_name: str = "beamcast") -> Any:
+        """As the provider's own."""
+        try:
+            return super().submit(command, tasks_per_node, job_name)  # type: ignore[misc] # a provider is beside us
+        except SubmitException as error:
+            self.refused.append(str(error.stderr or error.stdout or error.message).strip())
+            raise
+
+
+class OwnSlurm(Asking, SlurmProvider):  # type: ignore[misc] # Parsl has no type information
+    """Slurm."""
+
+
+class OwnPbs(Asking, PBSProProvider):  # type: ignore[misc]
+    """PBS Pro."""
 
 
 class FirstNode(SimpleLauncher):  # type: ignore[misc]
@@ -46,12 +57,13 @@ def make_provider(site: Site, *, worker_init: str) -> Any:
     """The provider of a site: one allocation, exactly. Under an MPI start the block has one manager, on its first
     node, since `mpiexec` starts the rest; otherwise each node has one."""
     mpi = isinstance(site.start, MpiStart)
-    common: dict[str, Any] = {"init_blocks": 1, "min_blocks": 1, "max_blocks": 1, "worker_init": worker_init}
+    # No block by itself: each is asked for when we want it, and its refusal is heard.
+    common: dict[str, Any] = {"init_blocks": 0, "min_blocks": 0, "max_blocks": 1, "worker_init": worker_init}
     match site.provider:
         case LocalProvider():
             return ParslLocalProvider(**common, launcher=FirstNode() if mpi else SingleNodeLauncher())
         case SlurmSite() as slurm:
-            return AttentiveSlurm(
+            return OwnSlurm(
                 **common,
                 partition=slurm.partition,
                 account=slurm.account,
@@ -65,7 +77,7 @@ def make_provider(site: Site, *, worker_init: str) -> Any:
                 launcher=FirstNode() if mpi else SrunLauncher(overrides=srun_options(site)),
             )
         case PbsProvider() as pbs:
-            return AttentivePbs(
+            return OwnPbs(
                 **common,
                 queue=pbs.queue,
                 account=pbs.account,

@@ -1,12 +1,12 @@
 """How the ranks of a run are started: the site's executor decides."""
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, Self
 
-from beamcast.launch.external import ExternalStart, OnEnd
+from beamcast.launch.external import ExternalStart
 from beamcast.launch.plan import RunPlan
+from beamcast.launch.starts import Generations, OnEnd
 
 
 class Starter(AbstractContextManager["Starter"], Protocol):
@@ -14,24 +14,25 @@ class Starter(AbstractContextManager["Starter"], Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def start(self, on_end: OnEnd) -> int:
-        """Start all ranks; returns of how many starts `on_end(pool, rank, status)` will tell the end, once each."""
+    def ask(self) -> tuple[int, str]:
+        """Ask for an allocation; returns its number, counted from 1, and the scheduler's id of the job ("": there is
+        none that we know). WorldError, with the scheduler's words, when it is refused. May take seconds."""
         ...
 
-    def replace(self, generations: Mapping[tuple[str, int], int], on_end: OnEnd) -> int:
-        """Start ranks (pool, rank) that have lost their allocation again, with these generations."""
+    def start(self, allocation: int, generations: Generations, on_end: OnEnd) -> int:
+        """Start ranks in an allocation; returns of how many starts `on_end` will tell the end, once each."""
         ...
 
-    def allocations(self) -> dict[str, frozenset[tuple[str, int]]]:
-        """The ranks (pool, rank) of each allocation that can be asked about; none where nobody can."""
+    def runs(self, job: str) -> bool:
+        """Whether an allocation of which no scheduler knows still runs."""
         ...
 
-    def ask_about(self, block: str) -> str | None:
-        """How an allocation has ended, as its scheduler says; None when it runs, or nobody knows."""
+    def release(self, allocation: int) -> None:
+        """Give an allocation back. May take seconds."""
         ...
 
-    def give_up(self, block: str) -> frozenset[tuple[str, int]]:
-        """An allocation is gone: returns the ranks that were in it, of which `on_end` tells nothing more."""
+    def complaint(self, allocation: int) -> str:
+        """The last lines of what its job said; "" where there are none."""
         ...
 
 

@@ -147,7 +147,13 @@ class Keeper:
 
 
 def place_by_mpi(
-    run_dir: str, pool: str, max_restarts: int, expected_size: int, *, understudy: bool
+    run_dir: str,
+    pool: str,
+    max_restarts: int,
+    expected_size: int,
+    *,
+    first_generation: int,
+    understudy: bool,
 ) -> Errand:
     """Ask MPI where this process is; leaves MPI again. SystemExit when the world is not as large as asked for."""
     from mpi4py import MPI
@@ -169,6 +175,7 @@ def place_by_mpi(
         rank=world.rank,
         size=world.size,
         max_restarts=max_restarts,
+        first_generation=first_generation,
         placed_by="mpi",
         node_index=leaders.index(leader),
         nodes=len(leaders),
@@ -189,6 +196,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--max-restarts", type=int, required=True)
     parser.add_argument("--no-understudy", action="store_true")
+    parser.add_argument("--first-generation", type=int, default=0)
     arguments = parser.parse_args()
     die_with_parent(os.getppid())
     errand = place_by_mpi(
@@ -197,6 +205,7 @@ def main() -> None:
         arguments.max_restarts,
         arguments.size,
         understudy=not arguments.no_understudy,
+        first_generation=arguments.first_generation,
     )
 
     def stop(number: int, frame: FrameType | None) -> None:

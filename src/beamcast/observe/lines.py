@@ -21,6 +21,8 @@ class RateMeter:
 
 def progress_line(report: Report, *, elapsed_s: float, rate_hz: float) -> str:
     """State and numbers now."""
+    if report.state == "queued":
+        return f"{elapsed_s:7.1f} s  queued: {allocation_line(report)}"
     frames = report.frames
     numbers = (
         f"source {frames.source}, received {frames.received}, processed {frames.processed}, "

@@ -70,9 +70,10 @@ class PoolReport(Part, frozen=True, kw_only=True):
 
 
 class Timing(Part, frozen=True, kw_only=True):
-    """Seconds; None for what did not happen."""
+    """Seconds; None for what did not happen. `queued`: until the allocation began, a part of `submit_to_ready`."""
 
     submit_to_ready: float | None = None
+    queued: float | None = None
     ready_to_first_result: float | None = None
     streaming: float | None = None
     drain: float | None = None

@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from beamcast.observe.lines import read_line
+from beamcast.observe.lines import allocation_line, read_line
 from beamcast.observe.report import Report
 
 # A live view that is taller than the screen can't be redrawn in place.
@@ -18,7 +18,10 @@ def live_view(report: Report, *, elapsed_s: float, rate_hz: float) -> Renderable
     head = Text.assemble(
         (report.run, "bold"), "  ", _state(report.state), f"  {elapsed_s:.1f} s  {rate_hz:.1f} frames/s"
     )
-    parts: list[RenderableType] = [head, _frames(report, running=True)]
+    parts: list[RenderableType] = [head]
+    if (jobs := allocation_line(report)) is not None:
+        parts.append(Text(jobs))
+    parts.append(_frames(report, running=True))
     parts.append(_ranks(report, limit=LIVE_RANKS))
     if (line := read_line(report)) is not None:
         parts.append(Text(f"read the result: {line}", style="dim"))
@@ -33,6 +36,8 @@ def summary(report: Report) -> RenderableType:
     parts: list[RenderableType] = [head, _frames(report, running=False), _ranks(report, limit=None)]
     if any(rank.misplaced or rank.gpu for pool in report.pools for rank in pool.ranks):
         parts.append(_places(report))
+    if len(report.allocations) > 1 or any(each.reason for each in report.allocations):
+        parts.append(_allocations(report))
     if report.missing:
         parts.append(_missing(report))
     if report.failed_frames:
@@ -96,6 +101,14 @@ def _places(report: Report) -> Table:
         table.add_row(f"{pool}/{rank.rank}", str(rank.node), str(rank.local_rank), rank.gpu, rank.cpus, wrong)
     if len(rows) > LIVE_RANKS:
         table.add_row(f"… {len(rows) - LIVE_RANKS} more", "", "", "", "", "")
+    return table
+
+
+def _allocations(report: Report) -> Table:
+    table = _table("allocation", "job", "waited", "nodes", "end", right=("waited",))
+    for one in report.allocations:
+        waited = f"{one.waited_s:.1f} s" if one.waited_s is not None else ""
+        table.add_row(str(one.number), one.job, waited, shortened(",".join(one.nodes)), Text(one.reason))
     return table
 
 

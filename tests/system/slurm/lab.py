@@ -120,6 +120,23 @@ class SlurmLab:
                     os.kill(int(line.split()[0]), signal.SIGKILL)
             time.sleep(0.02)
 
+    def wait_no_jobs(self) -> None:
+        """Wait until no job waits, runs or is being ended, which takes a moment after it was cancelled."""
+        deadline = time.monotonic() + EMPTY_TIMEOUT_S
+        while jobs := self.jobs():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"jobs are left: {jobs}")
+            time.sleep(0.1)
+
+    def wait_empty(self, node: str) -> None:
+        """Wait until a node that was cut off has ended what ran there, and takes jobs again."""
+        deadline = time.monotonic() + LINK_DEADLINE_S + EMPTY_TIMEOUT_S
+        idle = ["sinfo", "-h", "-N", "-n", node, "-o", "%T"]
+        while self.leftovers(node) or "idle" not in self.command(*idle).split():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{node} is not empty: {self.leftovers(node)}, {self.command(*idle)}")
+            time.sleep(0.1)
+
     def clear(self) -> None:
         """Cancel all jobs and wait until none is left: between tests that share the lab."""
         deadline = time.monotonic() + EMPTY_TIMEOUT_S

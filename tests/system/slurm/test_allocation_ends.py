@@ -1,53 +1,133 @@
-"""The allocation ends under a streaming run: the run says so by itself, and no process of it stays on a node.
+"""The allocation ends under a streaming run: the run says why, names every id, and no process of it stays on a node.
 
 With linuxproc Slurm ends only the processes that it can follow from parent to child: what is still there afterwards
 did not die with its parent.
 """
 
-import subprocess
+import json
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
-from launching import read_report, run_command, start_run
+from launching import start_run, submit_command, wait_for_end
 from requirements import need
 from slurm.lab import SlurmLab
 from slurm.site import write_site
 
+from beamcast.core.ids import parse_ranges
+
 pytestmark = [pytest.mark.system, pytest.mark.slurm, pytest.mark.timeout(300)]
+Mode = Literal["mpi", "workers"]
+MODES = ["workers", pytest.param("mpi", marks=pytest.mark.slow)]
+SETTINGS = ("pools.stats.ranks=4", "source.simulate.rate=100 Hz")
+ENDLESS = "source.simulate.frames=1000000"
+# A rank is dead after five seconds of silence, and ten seconds after its last heartbeat the reason is known.
+TOLD_WITHIN_S = 11.0
 
 
-def wait_until_streaming(process: "subprocess.Popen[str]", folder: Path, *, timeout_s: float = 120) -> None:
-    log = folder / "run" / "logs" / "controller.log"
-    deadline = time.monotonic() + timeout_s
-    while not (log.exists() and "is streaming" in log.read_text()):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-
-
-@pytest.mark.parametrize("mode", ["workers", pytest.param("mpi", marks=pytest.mark.slow)])
-def test_scancel(empty_slurm: SlurmLab, tmp_path: Path, mode: Literal["mpi", "workers"]) -> None:
+def stream(lab: SlurmLab, folder: Path, *settings: str, mode: Mode = "workers", replacements: int = 0) -> str:
+    """Submit a run and wait until results come; returns its job."""
     if mode == "mpi":
         need("mpi")
-    settings = ["pools.stats.ranks=4", "source.simulate.frames=1000000", "source.simulate.rate=100 Hz"]
-    words = run_command(tmp_path, write_site(empty_slurm, tmp_path, mode=mode), f"cancelled-{mode}", settings)
-    with start_run(words, tmp_path, empty_slurm.environment) as process:
-        try:
-            wait_until_streaming(process, tmp_path)
-            (job,) = empty_slurm.jobs()
-            empty_slurm.command("scancel", job)
-            said, _ = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 1, said
-    report = read_report(tmp_path)
+    site = write_site(lab, folder, mode=mode)
+    words = submit_command(folder, site, f"ends-{mode}", [*SETTINGS, *settings])
+    words += ["--set-site", f"allocation.replacements={replacements}"]
+    with start_run(words, folder, lab.environment) as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    deadline = time.monotonic() + 120
+    while live(folder)["frames"]["collected"] < 50:
+        assert time.monotonic() < deadline, (folder / "run" / "logs" / "controller.log").read_text()[-3000:]
+        time.sleep(0.1)
+    (job,) = lab.jobs()
+    return job
+
+
+def live(folder: Path) -> dict[str, Any]:
+    """What the controller last wrote down."""
+    path = folder / "run" / "state.json"
+    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"frames": {"collected": 0}}
+    return report
+
+
+def assert_exact(report: dict[str, Any]) -> None:
+    """Every frame of the source is in exactly one final state, and those that are lost are named one by one."""
+    frames = report["frames"]
+    ended = frames["collected"] + frames["dropped"] + frames["failed"] + frames["lost"]
+    assert ended == frames["source"] > 0
+    named: set[int] = set()
+    for missing in report["missing"]:
+        ids = parse_ranges(missing["ids"])
+        assert len(ids) == missing["count"]
+        assert named.isdisjoint(ids)
+        named.update(ids)
+    assert len(named) == frames["lost"]
+
+
+def assert_nothing_left(lab: SlurmLab, folder: Path) -> None:
+    """No job, no process on a node or here, no request or state file."""
+    lab.wait_no_jobs()
+    assert {node: lab.leftovers(node) for node in lab.nodes} == {node: [] for node in lab.nodes}
+    mark = str(folder / "run").encode()
+    here = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if mark in _read(path)]
+    assert here == []
+    assert not [name for name in ("state.json", "stop.json") if (folder / "run" / name).exists()]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_scancel_ends_a_run_that_may_not_ask_again(empty_slurm: SlurmLab, tmp_path: Path, mode: Mode) -> None:
+    job = stream(empty_slurm, tmp_path, ENDLESS, mode=mode)
+    began = time.monotonic()
+    empty_slurm.command("scancel", job)
+    report = wait_for_end(tmp_path)
+    assert time.monotonic() - began < TOLD_WITHIN_S + 10, "told, and then ended in order"
     assert report["state"] == "failed"
-    assert "died" in report["reason"]
-    assert empty_slurm.jobs() == []
-    assert {node: empty_slurm.leftovers(node) for node in empty_slurm.nodes} == {
-        "node1": [],
-        "node2": [],
-        "node3": [],
-    }
+    assert f"job {job} was cancelled" in report["reason"]
+    assert [(each["job"], each["state"], each["reason"]) for each in report["allocations"]] == [
+        (job, "ended", "was cancelled")
+    ]
+    assert_exact(report)
+    assert_nothing_left(empty_slurm, tmp_path)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_lost_allocation_is_replaced_and_no_frame_is_lost(
+    empty_slurm: SlurmLab, tmp_path: Path, mode: Mode
+) -> None:
+    frames = ("source.simulate.frames=2500", "delivery=at-least-once", "deadlines.drain=90 s")
+    job = stream(empty_slurm, tmp_path, *frames, mode=mode, replacements=1)
+    empty_slurm.command("scancel", job)
+    report = wait_for_end(tmp_path)
+    assert report["state"] == "done", report["reason"]
+    assert (report["frames"]["collected"], report["frames"]["lost"]) == (2500, 0)
+    first, second = report["allocations"]
+    assert (first["job"], first["reason"]) == (job, "was cancelled")
+    assert second["job"] != job
+    ranks = [rank for pool in report["pools"] for rank in pool["ranks"]]
+    assert all(
+        rank["deaths"] == [f"its allocation is gone: job {job} was cancelled"] for rank in ranks
+    ) or all(rank["generation"] == 1 for rank in ranks)
+    assert_nothing_left(empty_slurm, tmp_path)
+
+
+@pytest.mark.parametrize("slurm_lab", ["cgroup"], indirect=True)
+def test_a_node_that_is_cut_off_ends_the_run_with_its_name(empty_slurm: SlurmLab, tmp_path: Path) -> None:
+    stream(empty_slurm, tmp_path, ENDLESS)
+    try:
+        empty_slurm.node_down("node2")
+        report = wait_for_end(tmp_path)
+    finally:
+        empty_slurm.node_up("node2")
+    assert report["state"] == "failed"
+    assert "node2" in report["reason"] or "lost a node" in report["reason"], report["reason"]
+    assert_exact(report)
+    empty_slurm.wait_empty("node2")
+    assert_nothing_left(empty_slurm, tmp_path)
