@@ -524,7 +524,7 @@ class Controller:
         heard = all(
             record.heard_at > moments.stream_end for record in self._roster.members.values() if record.live
         )
-        quiet = self._roster.all_drained() and now - self._accounts.changed_at > SETTLED_S
+        quiet = self._roster.all_drained() and now - self._accounts.changed_at > self._settled_s
         settled = quiet and not self._ranks_come_back()
         late = now - moments.stream_end > float(self._plan.workflow.deadlines.drain)
         if late:
@@ -532,6 +532,12 @@ class Controller:
         if late or (source_ended and heard and (self._accounts.ledger.is_whole() or settled)):
             moments.drained = now
             self._move(RunEvent.DRAINED)
+
+    @property
+    def _settled_s(self) -> float:
+        """A frame whose result got lost is sent again by the dispatcher, which waits that long before."""
+        again_s = float(self._plan.workflow.mirror.retire_timeout) if self._plan.dispatches else 0.0
+        return SETTLED_S + again_s
 
     def _ranks_come_back(self) -> bool:
         """Whether dead ranks are being started again. Those that live have nothing in hand then, which says little."""
