@@ -12,7 +12,20 @@ from typing import NoReturn
 
 import typer
 
-from beamcast.cli import attach, control, info, mirror, plan, query, rank, record, run, simulate, submit
+from beamcast.cli import (
+    attach,
+    control,
+    doctor,
+    info,
+    mirror,
+    plan,
+    query,
+    rank,
+    record,
+    run,
+    simulate,
+    submit,
+)
 from beamcast.cli.outcome import Quit, error_text
 from beamcast.core.errors import BeamcastError
 
@@ -36,6 +49,7 @@ app.command("record")(record.record)
 app.command("mirror")(mirror.mirror)
 app.command("consumer")(rank.consumer)
 app.command("collector")(rank.collector)
+app.command("doctor")(doctor.doctor)
 app.command("sites")(info.sites)
 app.command("schema")(info.schema)
 app.command("version")(info.version)
