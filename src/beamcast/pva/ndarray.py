@@ -36,7 +36,7 @@ FIELD_OF_DTYPE = {
     np.dtype(np.float32): "floatValue",
     np.dtype(np.float64): "doubleValue",
 }
-_SCALAR_OF_FIELD = {
+SCALAR_OF_FIELD = {
     "byteValue": pvaccess.BYTE,
     "ubyteValue": pvaccess.UBYTE,
     "shortValue": pvaccess.SHORT,
@@ -128,7 +128,7 @@ def set_image(pv: Any, image: Image) -> None:
 def prepare_value(image: Image) -> Any:
     """A copy of ``image`` as a PvObject for `set_prepared`; raises `DataError` as `set_image`."""
     field, flat = _flat(image)
-    return pvaccess.PvObject({field: [_SCALAR_OF_FIELD[field]]}, {field: flat})
+    return pvaccess.PvObject({field: [SCALAR_OF_FIELD[field]]}, {field: flat})
 
 
 def set_prepared(pv: Any, value: Any) -> None:

@@ -21,9 +21,10 @@ import numpy as np
 import pvaccess
 
 from beamcast.core.errors import DataError
+from beamcast.pva.fresh import WORTH_BYTES, FreshArrays
 from beamcast.pva.ndarray import FIELD_OF_DTYPE
 from beamcast.pva.portable import from_parts, to_parts
-from beamcast.security.envelope import Malformed, read_head
+from beamcast.security.envelope import Head, Malformed, read_head
 from beamcast.security.opening import Opener
 from beamcast.security.sealing import Sealer
 
@@ -54,6 +55,7 @@ class NdArraySealer:
 
     def __init__(self, sealer: Sealer) -> None:
         self._seal = sealer.seal
+        self._fresh = FreshArrays()
 
     def seal(self, pv: Any) -> Any:
         """Seal the payload of `pv` and return it; DataError unless it is an NTNDArray with an unsealed payload."""
@@ -68,12 +70,27 @@ class NdArraySealer:
         flat = pv.getUnion("value").getScalarArray(field)
         if field != "ubyteValue":
             flat = flat.view(np.uint8)
-        sealed = self._seal([flat], note=f"{field} {codec}".encode(), context=context)
-        # This copies. A kept PvObject as value is faster and wrong: frames would share its field, not only its array.
-        pv.setUnion("value", {"ubyteValue": sealed})
+        value, sealed = self._sealed(flat, f"{field} {codec}".encode(), context)
+        pv.setUnion("value", value)
         pv.setString("codec.name", CODEC)
         pv.setLong("compressedSize", sealed.nbytes)
         return pv
+
+    def _sealed(self, flat: Any, note: bytes, context: bytes) -> tuple[Any, Any]:
+        """(the new value of the union, its bytes). A dictionary is copied in. A PvObject is not, but frames share its
+        field: it has to be another one for each."""
+        if flat.nbytes < WORTH_BYTES:
+            sealed = self._seal([flat], note=note, context=context)
+            return {"ubyteValue": sealed}, sealed
+        made: list[Any] = []
+
+        def into(size_bytes: int) -> Any:
+            value, room = self._fresh.make("ubyteValue", size_bytes)
+            made.append(value)
+            return room
+
+        sealed = self._seal([flat], note=note, context=context, into=into)
+        return made[0], sealed
 
 
 class NdArrayOpener:
@@ -81,6 +98,7 @@ class NdArrayOpener:
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
+        self._fresh = FreshArrays()
 
     def open(self, pv: Any) -> Any:
         """Put the payload that was sealed back into `pv` and return it.
@@ -97,16 +115,24 @@ class NdArrayOpener:
             context = _context(pv, codec)
         except pvaccess.PvaException as error:
             raise _no_ndarray(error) from error
-        parts = self._opener.open(sealed, head=head, context=context).parts
         dtype = _DTYPE_OF_FIELD[field]
-        if len(parts) != 1 or parts[0].nbytes % dtype.itemsize:
+        if len(head.parts) != 1 or head.parts[0] % dtype.itemsize:
             raise Malformed(f"the payload is not an array of {dtype}")
-        pv.setUnion("value", {field: _as_value(field, parts[0].view(dtype))})
+        pv.setUnion("value", self._opened(sealed, head, context, field))
         pv.setString("codec.name", codec)
-        pv.setLong("compressedSize", parts[0].nbytes)
+        pv.setLong("compressedSize", head.parts[0])
         if not codec:
-            pv.setLong("uncompressedSize", parts[0].nbytes)
+            pv.setLong("uncompressedSize", head.parts[0])
         return pv
+
+    def _opened(self, sealed: Any, head: Head, context: bytes, field: str) -> Any:
+        """The new value of the union. What could not be opened is thrown away with the object it was written to."""
+        if head.parts[0] < WORTH_BYTES or field == "booleanValue":
+            (part,) = self._opener.open(sealed, head=head, context=context).parts
+            return {field: _as_value(field, part.view(_DTYPE_OF_FIELD[field]))}
+        value, room = self._fresh.make(field, head.parts[0])
+        self._opener.open(sealed, head=head, context=context, into=room)
+        return value
 
 
 def _as_value(field: str, array: Any) -> Any:

@@ -4,6 +4,7 @@ An opener remembers what it has opened, session by session. What was recorded be
 it refuses what comes twice in its own life.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,8 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A payload that was good. `parts` are views into the opener's buffer, valid until it opens the next."""
+    """A payload that was good. `parts` are views into the opener's buffer, valid until it opens the next, or what the
+    caller had made for them."""
 
     sender: str
     counter: int
@@ -56,12 +58,19 @@ class Opener:
         return f"Opener({self._keys!r}, sender={self._only!r})"
 
     def open(
-        self, sealed: Bytes, *, context: bytes = b"", head: Head | None = None, look_only: bool = False
+        self,
+        sealed: Bytes,
+        *,
+        context: bytes = b"",
+        head: Head | None = None,
+        look_only: bool = False,
+        into: Bytes | None = None,
     ) -> Opened:
         """Open an array of uint8 that `Sealer.seal` made with the same `context`.
 
         `head`: what `read_head` said of the same array, if the caller had to look. `look_only` leaves no trace, so
-        the payload can be opened again. Malformed, UnknownKey, Replayed or Tampered when it is not good.
+        the payload can be opened again. `into`: where the only part is to go; if it is not good, nothing in there may
+        be used. Malformed, UnknownKey, Replayed or Tampered when it is not good.
         """
         if head is None:
             head = read_head(sealed.data)
@@ -74,13 +83,16 @@ class Opener:
             raise Replayed(f"frame {head.counter} of {head.sender!r} came a second time, or far too late")
         if head.parts != self._layout:
             self._lay_out(head.parts)
-        self._decrypt(session, sealed, head, context)
+        parts, slices = self._parts, self._slices
+        if into is not None:
+            parts, slices = [into], [into[begin:end] for _, begin, end in cut(head.parts)]
+        self._decrypt(session, sealed, head, context, slices)
         if not look_only:
             session.window.take(head.counter)
             # Only now, so that forged heads fill no memory.
             if not known:
                 self._sessions[name] = session
-        return Opened(head.sender, head.counter, head.note, self._parts)
+        return Opened(head.sender, head.counter, head.note, parts)
 
     def _start_session(self, head: Head) -> _Session:
         if self._only is not None and head.sender != self._only:
@@ -93,11 +105,13 @@ class Opener:
             )
         return _Session(session_key(key, salt=head.salt, sender=head.sender))
 
-    def _decrypt(self, session: _Session, sealed: Bytes, head: Head, context: bytes) -> None:
+    def _decrypt(
+        self, session: _Session, sealed: Bytes, head: Head, context: bytes, slices: Sequence[Bytes]
+    ) -> None:
         associated = sealed[: head.size].tobytes() + context
         jobs: list[Job] = []
         at = head.size
-        for number, out in enumerate(self._slices):
+        for number, out in enumerate(slices):
             end = at + out.nbytes + TAG_BYTES
             jobs.append((NONCE.pack(number, head.counter), sealed[at:end], associated, out))
             at = end

@@ -77,11 +77,19 @@ class Sealer:
         self._left_bytes = _MAX_SESSION_BYTES
         self._layout: tuple[bytes, tuple[int, ...]] | None = None
 
-    def seal(self, parts: Sequence[Bytes], *, note: bytes = b"", context: bytes = b"") -> Bytes:
+    def seal(
+        self,
+        parts: Sequence[Bytes],
+        *,
+        note: bytes = b"",
+        context: bytes = b"",
+        into: Callable[[int], Bytes] | None = None,
+    ) -> Bytes:
         """Seal the `parts` (contiguous arrays of uint8, read only) into one array of uint8.
 
         `note` travels readable in the head, `context` does not travel; neither can be changed unnoticed. The result
-        is valid until the next call. UsageError when head fields are too long, see `write_head`.
+        is valid until the next call, or, where `into` is given, is what it makes for that many bytes. UsageError when
+        head fields are too long, see `write_head`.
         """
         layout = (note, tuple([part.nbytes for part in parts]))
         if layout != self._layout:
@@ -90,22 +98,37 @@ class Sealer:
         counter = self._counter
         self._counter = counter + 1
         COUNTER.pack_into(self._head, COUNTER_OFFSET, counter)
-        associated = bytes(self._head) + context
-        if len(self._slices) == 1:
-            self._encrypt(NONCE.pack(0, counter), parts[0], associated, self._slices[0][3])
+        head = bytes(self._head)
+        associated = head + context
+        sealed, outs = self._sealed, self._outs
+        if into is not None:
+            sealed = into(len(sealed))
+            sealed[: len(head)] = np.frombuffer(head, np.uint8)
+            outs = self._outs_in(sealed)
+        if len(outs) == 1:
+            self._encrypt(NONCE.pack(0, counter), parts[0], associated, outs[0])
         else:
-            self._pieces.run(self._encrypt, self._jobs(parts, counter, associated))
-        self._left_bytes -= len(self._sealed)
-        sealed = self._sealed
+            self._pieces.run(self._encrypt, self._jobs(parts, counter, associated, outs))
+        self._left_bytes -= len(sealed)
         if self._left_bytes < 0:
             self._new_session()
         return sealed
 
-    def _jobs(self, parts: Sequence[Bytes], counter: int, associated: bytes) -> list[Job]:
+    def _jobs(
+        self, parts: Sequence[Bytes], counter: int, associated: bytes, outs: Sequence[Bytes]
+    ) -> list[Job]:
         return [
             (NONCE.pack(number, counter), parts[part][begin:end], associated, out)
-            for number, (part, begin, end, out) in enumerate(self._slices)
+            for number, ((part, begin, end), out) in enumerate(zip(self._cut, outs, strict=True))
         ]
+
+    def _outs_in(self, sealed: Bytes) -> list[Bytes]:
+        """Where each piece and its tag go in an array for the whole."""
+        outs, at = [], len(self._head)
+        for _, begin, end in self._cut:
+            outs.append(sealed[at : at + end - begin + TAG_BYTES])
+            at += end - begin + TAG_BYTES
+        return outs
 
     def _lay_out(self, note: bytes, sizes: tuple[int, ...]) -> None:
         """Make room for payloads of these sizes; done anew only when they change."""
@@ -116,12 +139,8 @@ class Sealer:
         self._sealed = self._store[:total]
         self._sealed[: len(head)] = np.frombuffer(head, np.uint8)
         self._head = self._sealed.data[: len(head)]
-        self._slices: list[tuple[int, int, int, Bytes]] = []
-        at = len(head)
-        for part, begin, end in cut(sizes):
-            out = self._sealed[at : at + end - begin + TAG_BYTES]
-            self._slices.append((part, begin, end, out))
-            at += len(out)
+        self._cut = cut(sizes)
+        self._outs = self._outs_in(self._sealed)
         self._layout = (note, sizes)
 
     def close(self) -> None:

@@ -40,6 +40,31 @@ def test_every_dtype_comes_back_whole(dtype: np.dtype) -> None:
     assert str(opened) == str(before)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float64"])
+def test_large_frames_come_back_whole_and_do_not_share_memory(dtype: str) -> None:
+    images = [np.random.default_rng(seed).integers(0, 100, (700, 701)).astype(dtype) for seed in range(3)]
+    seal, open_ = sealer(), opener()
+    sealed = [seal.seal(frame(image, frame_id=number)) for number, image in enumerate(images)]
+    bytes_of = [one.getUnion("value").getScalarArray("ubyteValue").copy() for one in sealed]
+    assert len({one.tobytes() for one in bytes_of}) == 3
+    assert all(one["compressedSize"] == len(cipher) for one, cipher in zip(sealed, bytes_of, strict=True))
+    opened = [open_.open(one) for one in sealed]
+    for one, image in zip(opened, images, strict=True):
+        assert np.array_equal(image_view(one), image)
+        assert one["uncompressedSize"] == image.nbytes
+
+
+def test_a_large_frame_that_was_changed_is_refused_and_stays_as_it_was() -> None:
+    sealed = sealer().seal(frame(np.ones((2000, 1000), dtype=np.uint16)))
+    value = sealed.getUnion("value").getScalarArray("ubyteValue").copy()
+    value[-1] ^= 1
+    sealed.setUnion("value", {"ubyteValue": value})
+    with pytest.raises(Tampered):
+        opener().open(sealed)
+    assert np.array_equal(sealed.getUnion("value").getScalarArray("ubyteValue"), value)
+    assert sealed["codec.name"] == CODEC
+
+
 def test_the_sealed_object_is_an_ndarray_whose_id_times_and_dimensions_can_be_read() -> None:
     before = frame()
     pixels = IMAGE.tobytes()
