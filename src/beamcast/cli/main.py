@@ -17,6 +17,7 @@ from beamcast.cli import (
     control,
     doctor,
     info,
+    keys,
     mirror,
     plan,
     query,
@@ -51,6 +52,7 @@ app.command("consumer")(rank.consumer)
 app.command("collector")(rank.collector)
 app.command("doctor")(doctor.doctor)
 app.command("sites")(info.sites)
+app.add_typer(keys.app)
 app.command("schema")(info.schema)
 app.command("version")(info.version)
 

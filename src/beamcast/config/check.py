@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from beamcast.config.check_keys import key_files_exist, sealing_fits
 from beamcast.config.check_metadata import ca_source_fits, metadata_fits
 from beamcast.config.check_parts import (
     branches_fit,
@@ -226,6 +227,7 @@ def _at(index: int, field: str) -> str:
 
 _RULES: tuple[Callable[[Workflow], Iterator[Problem]], ...] = (
     _names_differ,
+    sealing_fits,
     _inputs_exist,
     _no_loops,
     _results_come_from_a_pool,
@@ -245,4 +247,5 @@ _RULES: tuple[Callable[[Workflow], Iterator[Problem]], ...] = (
 _FILE_RULES: tuple[Callable[[Workflow, Path], Iterator[Problem]], ...] = (
     _processor_files_exist,
     _simulated_file_exists,
+    key_files_exist,
 )

@@ -226,6 +226,17 @@ class Pool(Struct, frozen=True, kw_only=True):
     processor: Annotated[
         str, Meta(description="'file.py:Class' (beside the workflow file) or 'package.module:Class'")
     ] = "beamcast.processors.passthrough:PassThrough"
+    open: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="key file with which to open what the pool reads, beside the workflow file; absent: it is "
+            "not sealed"
+        ),
+    ] = None
+    seal: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="key file with which to seal what the pool publishes; absent: it is not sealed"),
+    ] = None
     output_id_field: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
         Meta(

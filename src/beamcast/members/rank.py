@@ -27,6 +27,8 @@ from beamcast.pools.frame import Frame, GatheredFrame
 from beamcast.pools.inputs import Inputs, id_field_of, look_at, payload_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.metadata import PATIENCE_S, JoinedWork, MetadataFeed, frame_with_metadata
+from beamcast.pools.opened import OpenedWork, PoolOpener
+from beamcast.pools.output_seal import PoolSealer
 from beamcast.pools.processor import Context, Station, load_processor, open_output
 from beamcast.pools.pusher import Pusher
 from beamcast.pools.rank_pvs import RankPvs
@@ -93,7 +95,11 @@ class Rank:
         )
         self._processor = load_processor(pool.processor, pool.params, base=Path(duty.base), station=station)
         self._pusher = self._make_pusher() if duty.push_channel else None
-        self._output = open_output(self._processor, station, tap=self._push if self._pusher else None)
+        self._opener = PoolOpener(Path(duty.base) / pool.open) if pool.open is not None else None
+        self._sealer = self._make_sealer()
+        self._output = open_output(
+            self._processor, station, tap=self._push if self._pusher else None, seal=self._sealer
+        )
         self._gatherer = self._make_gatherer()
         self._work: Work = make_work(
             self._processor,
@@ -102,9 +108,12 @@ class Rank:
             make_frame=self._frame_kind(),
         )
         self._feed = self._make_feed() if duty.metadata else None
+        self._joined: JoinedWork | None = None
         if self._feed is not None:
             pv_of = pv_of_part if self._stacked else None
-            self._work = JoinedWork(self._work, duty.metadata, self._feed, pv_of=pv_of)
+            self._work = self._joined = JoinedWork(self._work, duty.metadata, self._feed, pv_of=pv_of)
+        if self._opener is not None:
+            self._work = OpenedWork(self._work, self._opener)
         self._loop = self._make_loop()
         self._answers: deque[CommandAnswer] = deque()
         self._asked = 0
@@ -170,6 +179,13 @@ class Rank:
             parts=pool.parts, capacity=pool.reorder_window, max_wait_s=float(pool.reorder_timeout)
         )
 
+    def _make_sealer(self) -> PoolSealer | None:
+        duty = self._duty
+        if duty.pool.seal is None:
+            return None
+        sender = f"{self._member.join.run}/{duty.pool.name}/{duty.rank}"
+        return PoolSealer(Path(duty.base) / duty.pool.seal, sender=sender, id_fields=self._id_fields)
+
     def _make_pusher(self) -> Pusher:
         """Nobody can connect to this rank to get its results."""
         duty, identity = self._duty, self._member.identity
@@ -218,6 +234,9 @@ class Rank:
             self._processor.stop()
             if self._pusher is not None:
                 self._pusher.close()
+            for helper in (self._opener, self._sealer):
+                if helper is not None:
+                    helper.close()
 
     def _serve(self) -> bool:
         """Look at the input, make the output channel like it. False when told to stop before."""
@@ -232,7 +251,7 @@ class Rank:
         id_field = id_field_of(probe, self._id_fields, channel=channel)
         if self._stacked:
             probe = first_frame(probe, id_field=id_field)
-        record = self._output.open(probe)
+        record = self._output.open(probe if self._opener is None else self._opener.look(probe))
         if self._pusher is not None and not self._pusher.open(record):
             return False
         self._member.serves = (
@@ -344,10 +363,10 @@ class Rank:
         return {} if self._gatherer is None else {"incomplete": float(self._gatherer.incomplete)}
 
     def _metadata_facts(self) -> dict[str, float]:
-        if self._feed is None or not isinstance(self._work, JoinedWork):
+        if self._feed is None or self._joined is None:
             return {}
         return {
-            "metadata_unmatched": float(self._work.unmatched),
+            "metadata_unmatched": float(self._joined.unmatched),
             "metadata_waited_s": round(self._feed.waited_s, 3),
         }
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from beamcast.core.errors import DataError
 from beamcast.pools.frame import Frame
+from beamcast.pools.output_seal import PoolSealer, SealUpdate
 from beamcast.pools.records import converted, converters
 from beamcast.pva.ndarray import MAX_FRAME_ID, make_ndarray, set_image
 
@@ -41,18 +42,23 @@ class Branch:
         record: Any,
         fields: Mapping[str, Any] | None,
         tap: Tap | None = None,
+        seal: PoolSealer | None = None,
     ) -> None:
+        """`seal` seals what is published, and so what the record shows first."""
         import pvaccess
 
         self._tap = tap
-
+        self._seal: SealUpdate | None = None
+        self.record = record
+        if seal is not None:
+            self.record, self._seal = seal.fit(record)
         self._channel = channel
         self._update = server.update
         self._pv_type: type = pvaccess.PvObject
         self._values: Any = record.copy() if fields is not None else None
         self._rules = converters(fields) if fields is not None else {}
         self._array: Any = None
-        server.addRecord(channel, record.copy())
+        server.addRecord(channel, self.record.copy())
 
     def publish(self, result: Any, frame: Frame) -> None:
         """Publish one result; DataError when it is none of the forms that a processor may return."""
@@ -71,6 +77,8 @@ class Branch:
 
     def send(self, pv: Any, key: int | None = None) -> None:
         """Publish a PvObject; DataError when it is not of the record's structure."""
+        if self._seal is not None:
+            pv = self._seal(pv, key)
         try:
             self._update(self._channel, pv)
         except ValueError as error:
@@ -122,13 +130,16 @@ class Output:
         records: Callable[[Any], Sequence[Any]],
         fields: Sequence[Mapping[str, Any] | None],
         tap: Tap | None = None,
+        seal: PoolSealer | None = None,
     ) -> None:
         """`records(probe)` gives the PvObjects that the `count` records are made like, `fields` the declared fields
-        of each, None where no dictionary is returned. `tap` gets what is published on the first channel."""
+        of each, None where no dictionary is returned. `tap` gets what is published on the first channel.
+        `seal` seals what is published."""
         self._server = server
         self._records = records
         self._fields = fields
         self._tap = tap
+        self._seal = seal
         self._branches: list[Branch] = []
         self.channels = output_channels(channel, count)
         self.published = 0
@@ -139,10 +150,10 @@ class Output:
         made = self._records(probe)
         taps = [self._tap, *[None] * (len(self.channels) - 1)]
         self._branches = [
-            Branch(self._server, channel, record=record, fields=fields, tap=tap)
+            Branch(self._server, channel, record=record, fields=fields, tap=tap, seal=self._seal)
             for channel, record, fields, tap in zip(self.channels, made, self._fields, taps, strict=True)
         ]
-        return made[0]
+        return self._branches[0].record
 
     def send(self, pv: Any) -> None:
         """Publish a PvObject on the first channel; DataError when it has another structure than the record."""

@@ -20,6 +20,7 @@ from beamcast.pools.context import Context, Station
 from beamcast.pools.frame import Frame
 from beamcast.pools.native import NativeProcessor
 from beamcast.pools.output import Output, Tap
+from beamcast.pools.output_seal import PoolSealer
 from beamcast.pools.params import checked_arguments
 
 __all__ = ["Context", "LoadedProcessor", "Station", "load_processor", "open_output"]
@@ -83,8 +84,11 @@ def load_processor(
     return NativeProcessor(_construct(lambda: made(**arguments), spec), spec=spec)
 
 
-def open_output(processor: LoadedProcessor, station: Station, *, tap: Tap | None = None) -> Output:
-    """The output channels that fit a processor; `Output.open` then makes the records, `tap` gets what is published."""
+def open_output(
+    processor: LoadedProcessor, station: Station, *, tap: Tap | None = None, seal: PoolSealer | None = None
+) -> Output:
+    """The output channels that fit a processor; `Output.open` then makes the records, `tap` gets what is published,
+    after `seal` has sealed it."""
     output = Output(
         station.server,
         station.output_channel,
@@ -92,6 +96,7 @@ def open_output(processor: LoadedProcessor, station: Station, *, tap: Tap | None
         records=processor.records,
         fields=processor.fields,
         tap=tap,
+        seal=seal,
     )
     if isinstance(processor, PvapyProcessor):
         processor.attach(output.send)

@@ -38,6 +38,11 @@ _STAMP = struct.Struct("<qqi")
 _encode = msgspec.msgpack.Encoder().encode
 
 
+def is_ndarray(pv: Any) -> bool:
+    """Whether an object has the fields of an NTNDArray that sealing needs."""
+    return all(pv.hasField(name) for name in ("value", "codec.name", "dimension", "uniqueId"))
+
+
 def holds_image(pv: Any) -> bool:
     """Whether an NTNDArray has a payload: a detector's has none before its first frame. DataError for others."""
     try:
@@ -100,8 +105,8 @@ class NdArrayOpener:
         self._opener = opener
         self._fresh = FreshArrays()
 
-    def open(self, pv: Any) -> Any:
-        """Put the payload that was sealed back into `pv` and return it.
+    def open(self, pv: Any, *, look_only: bool = False) -> Any:
+        """Put the payload that was sealed back into `pv` and return it. `look_only`: as of `Opener.open`.
 
         SealError when it is not good, DataError when `pv` is no NTNDArray; `pv` is then as it was.
         """
@@ -118,20 +123,20 @@ class NdArrayOpener:
         dtype = _DTYPE_OF_FIELD[field]
         if len(head.parts) != 1 or head.parts[0] % dtype.itemsize:
             raise Malformed(f"the payload is not an array of {dtype}")
-        pv.setUnion("value", self._opened(sealed, head, context, field))
+        pv.setUnion("value", self._opened(sealed, head, context, field, look_only))
         pv.setString("codec.name", codec)
         pv.setLong("compressedSize", head.parts[0])
         if not codec:
             pv.setLong("uncompressedSize", head.parts[0])
         return pv
 
-    def _opened(self, sealed: Any, head: Head, context: bytes, field: str) -> Any:
+    def _opened(self, sealed: Any, head: Head, context: bytes, field: str, look_only: bool) -> Any:
         """The new value of the union. What could not be opened is thrown away with the object it was written to."""
         if head.parts[0] < WORTH_BYTES or field == "booleanValue":
-            (part,) = self._opener.open(sealed, head=head, context=context).parts
+            (part,) = self._opener.open(sealed, head=head, context=context, look_only=look_only).parts
             return {field: _as_value(field, part.view(_DTYPE_OF_FIELD[field]))}
         value, room = self._fresh.make(field, head.parts[0])
-        self._opener.open(sealed, head=head, context=context, into=room)
+        self._opener.open(sealed, head=head, context=context, look_only=look_only, into=room)
         return value
 
 

@@ -5,6 +5,7 @@ id travels readable with every frame, so a key can be changed while frames that 
 first give everybody the file with the new key, then drop the old line.
 """
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,11 @@ class Key:
 
     def __reduce__(self) -> tuple[type[Self], tuple[bytes, bytes]]:
         raise TypeError("keys are not pickled: give the other process the key file")
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of a SHA-256 over the key; the key has 256 random bits, so nobody finds it by that."""
+        return hashlib.sha256(b"beamcast key fingerprint" + self.secret).hexdigest()[:16]
 
     @classmethod
     def create(cls) -> Self:
@@ -62,6 +68,10 @@ class KeyRing:
     def find(self, key_id: bytes) -> Key | None:
         """The key with this id, None if the ring has none."""
         return self._by_id.get(key_id)
+
+    def fingerprints(self) -> list[tuple[str, str]]:
+        """(id, fingerprint) of each key, the current one first: equal for equal keys, of no use for anything else."""
+        return [(key.id.hex(), key.fingerprint) for key in self._by_id.values()]
 
     @classmethod
     def create(cls) -> Self:
