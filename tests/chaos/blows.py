@@ -29,6 +29,16 @@ def kill_ranks(pool: str, ranks: Sequence[int], *, after: int = UNDER_WAY) -> Bl
     return blow
 
 
+def kill_member(module: str, *, after: int = UNDER_WAY) -> Blow:
+    """SIGKILL to a member beside the controller: "dispatching" (the mirror) or "results"."""
+
+    def blow(trial: Trial) -> float:
+        trial.wait_for_results(after)
+        return kill(trial.processes(f"beamcast.members.{module} ")[:1])
+
+    return blow
+
+
 def stop_rank(pool: str, rank: int, *, for_s: float, after: int = UNDER_WAY) -> Blow:
     """SIGSTOP to a rank, and SIGCONT after a while if there still is such a process."""
 

@@ -17,6 +17,7 @@ from chaos.verdict import Arrival, Row, lost_and_duplicated, remade_after_s, who
 
 FINISH_TIMEOUT_S = 150.0
 MAX_SHOWN = 5
+LOST = 3  # the exit status of a run that lost frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class Scenario:
     blow: Blow
     judges: tuple[Judge, ...] = (nothing_lost,)
     sent: Callable[[Load], Sequence[int]] = field(default=lambda load: range(1, load.frames + 1))
-    status: int = 0
+    status: int | None = 0
+    """Of the run; None: 3 where frames were lost, and 0 where none was."""
     stage: Callable[[Path, Load], Any] | None = None
     absent: Callable[[], str | None] = field(default=lambda: None)
     """Why it can't be played on this machine; None where it can."""
@@ -108,7 +110,8 @@ def judged(scenario: Scenario, outcome: Outcome) -> Row:
     """The row of an outcome."""
     lost, duplicates = lost_and_duplicated(outcome.sent, outcome.results)
     problems = [problem for judge in scenario.judges for problem in judge(outcome)]
-    if outcome.status != scenario.status:
+    expected = scenario.status if scenario.status is not None else LOST if lost else 0
+    if outcome.status != expected:
         problems.append(f"exit status {outcome.status}: {outcome.report['reason']}")
     if duplicates:
         problems.append(f"twice {_some(duplicates)}")

@@ -33,6 +33,14 @@ def lost_is_named(outcome: Outcome) -> list[str]:
     )
 
 
+def any_loss_is_named(outcome: Outcome) -> list[str]:
+    """Frames may be lost; the report names exactly those."""
+    came = {result.frame_id for result in outcome.results}
+    missing = sorted(set(outcome.sent) - came)
+    named = outcome.named_lost()
+    return [] if named == missing else [f"lost {len(missing)}, named {len(named)}"]
+
+
 FAST = (
     Scenario(name="kill one of 3 consumers", load=Load(seconds=8), blow=blows.kill_ranks("work", [1])),
     Scenario(name="kill the collector", load=Load(seconds=8), blow=blows.kill_ranks("collect", [0])),
@@ -100,6 +108,14 @@ SUITE = (
         blow=blows.begin_again(round(4 * RATE_HZ)),
         sent=lambda load: [*range(1, load.frames + 1), *range(1, load.frames + 1)],
     ),
+    Scenario(
+        name="kill the mirror",
+        load=Load(seconds=10),
+        blow=blows.kill_member("dispatching"),
+        judges=(any_loss_is_named,),
+        status=None,
+    ),
+    Scenario(name="kill the result server", load=Load(seconds=10), blow=blows.kill_member("results")),
     Scenario(
         name="the allocation is killed",
         load=Load(seconds=24, mirror={"replay": "1 GiB"}),

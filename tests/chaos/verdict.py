@@ -65,8 +65,8 @@ def _arrival(words: Sequence[str]) -> Arrival:
 
 
 def results_of(arrivals: Iterable[Arrival]) -> list[Arrival]:
-    """Those that are results: what the PV had before the first one has no process that made it."""
-    return [arrival for arrival in arrivals if arrival.pid]
+    """Those that are results: what the PV had before the first one has no process that made it, or no id."""
+    return [arrival for arrival in arrivals if arrival.pid and arrival.frame_id]
 
 
 def lost_and_duplicated(sent: Iterable[int], results: Iterable[Arrival]) -> tuple[list[int], list[int]]:

@@ -146,6 +146,20 @@ class Dispatcher:
             self._fail(self._frames[key], reason, out)
         return self._dispatch(out)
 
+    def resume(self, *, after: int, spilled: Iterable[tuple[int, int]]) -> list[Action]:
+        """Take the place of a dispatcher that is gone, before any frame comes.
+
+        Args:
+            after: the last key that it had; it, and those below, do not come any more.
+            spilled: key and size in bytes of the payloads that it left on disk, in increasing order.
+        """
+        for key, size_bytes in spilled:
+            self._buffer.adopt(key, size_bytes)
+            self.totals.frames += 1
+            self._last_key = key
+        self._last_key = max(self._last_key, after)
+        return self._dispatch([])
+
     # Events of the ranks.
 
     def rank_joined(

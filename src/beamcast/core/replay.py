@@ -159,6 +159,11 @@ class ReplayBuffer:
             return f"the disk is full ({self.disk_bytes} of {self._disk_limit} bytes)"
         return f"the disk is too slow ({self.spilling_bytes} bytes wait to be written)"
 
+    def adopt(self, key: int, size_bytes: int) -> None:
+        """A frame that another buffer has left on disk; after those that are there already."""
+        self.frames[key] = self._on_disk[key] = HeldFrame(key, size_bytes, FrameState.SPILLED)
+        self.disk_bytes += size_bytes
+
     def spilled(self, frame: HeldFrame) -> None:
         """The payload is on disk."""
         frame.state = FrameState.SPILLED

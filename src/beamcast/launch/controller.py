@@ -6,13 +6,11 @@ members get the order to stop, then SIGTERM, then SIGKILL, and they die with it 
 
 import logging
 import platform
-import subprocess
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import structs
@@ -22,9 +20,10 @@ from beamcast.config.site import LocalProvider
 from beamcast.config.units import enc_hook
 from beamcast.core.errors import BeamcastError, UsageError, WorldError
 from beamcast.core.keyset import encode_keys
-from beamcast.core.lifecycle import RunEvent, RunLifecycle, RunState
+from beamcast.core.lifecycle import RankState, RunEvent, RunLifecycle, RunState
 from beamcast.launch.accounts import Accounts
 from beamcast.launch.allocations import Allocation, Allocations, RankKey
+from beamcast.launch.children import Children
 from beamcast.launch.control_desk import ControlDesk
 from beamcast.launch.directory import Directory, PortLeases, find_sides, serve_pvs, serve_rpc
 from beamcast.launch.fates import Fate
@@ -39,7 +38,6 @@ from beamcast.launch.rundir import RunDir
 from beamcast.launch.starter import make_starter
 from beamcast.launch.statefile import StateFile
 from beamcast.launch.stop_request import take_request
-from beamcast.members.child import end_member, start_member
 from beamcast.members.join import Join, write_join
 from beamcast.observe.report import Report, encode_report, write_report
 from beamcast.pva.messages import (
@@ -76,7 +74,6 @@ LOG_TAIL_LINES = 15
 HEARTBEATS_MISSED = 2
 # The ends of an allocation's workers come within moments; one more allocation is to be for all of them.
 ALLOCATION_SETTLE_S = 1.0
-CHILD_RESTARTS = 3
 
 
 class Controller:
@@ -104,8 +101,7 @@ class Controller:
         self._accounts: Accounts = Accounts.open(plan, run_dir.path)
         self._reason = ""
         self._error: BeamcastError | None = None
-        self._children: dict[str, subprocess.Popen[Any]] = {}
-        self._starts: dict[str, list[Callable[[], subprocess.Popen[Any]]]] = {}
+        self._children = Children(run_dir.path)
         self._allocations: Allocations | None = None
         self._replacements = plan.site.allocation.replacements
         self._without_allocation: list[MemberRecord] = []
@@ -155,7 +151,7 @@ class Controller:
     def _conduct(self, secret: RunSecret) -> None:
         with ExitStack() as stack:
             self._open_network(stack, secret)
-            stack.callback(self._end_children)
+            stack.callback(self._children.end)
             self._start_children()
             self._start_results()
             assert self._sides is not None
@@ -255,15 +251,15 @@ class Controller:
         if source.simulate is not None:
             simulation = msgspec.json.encode(source.simulate, enc_hook=enc_hook).decode()
             simulated = [each.channel for each in self._plan.workflow.metadata if each.simulate]
-            self._child("simulator", "simulator", f"--channel={source.channel}", f"--simulation={simulation}",
+            self._children.start("simulator", "simulator", f"--channel={source.channel}", f"--simulation={simulation}",
                         f"--base={self._plan.base}", *(f"--metadata={name}" for name in simulated))  # fmt: skip
         search = [] if source.simulate is not None or source.address is not None else ["--search"]
         self._start_metadata(search)
         if self._plan.dispatches:
             plan = encode_dispatch_plan(self._plan.dispatch_plan(self._dir.path))
-            self._child("mirror", "dispatching", f"--plan={plan}", *search)
+            self._children.start("mirror", "dispatching", f"--plan={plan}", *search)
             return
-        self._child("mirror", "mirror", "--kind=mirror", f"--channel={self._plan.mirror_channel}",
+        self._children.start("mirror", "mirror", "--kind=mirror", f"--channel={self._plan.mirror_channel}",
                     f"--source={source.channel}", f"--provider={source.protocol}", f"--id-field={source.id_field}",
                     f"--queue={self._plan.workflow.mirror.queue}",
                     f"--appear-timeout={float(source.appear_timeout)}", *search,
@@ -275,7 +271,7 @@ class Controller:
             return
         if any(each.protocol == "pva" and not each.simulate and each.address is None for each in metadata):
             search = ["--search"]
-        self._child(
+        self._children.start(
             "metadata", "metadata", f"--plan={encode_metadata_plan(self._plan.metadata_plan())}", *search
         )
 
@@ -287,7 +283,7 @@ class Controller:
         ((source, channel),) = self._plan.results().items()
         told = [f"--dispatcher={self._plan.dispatcher}"] if self._plan.results_retire(results.pool) else []
         if self._plan.results_by == "push":
-            self._child(
+            self._children.start(
                 "results", "pushed", f"--channel={channel}", f"--service={self._plan.push_channel}", *told
             )
             return
@@ -296,20 +292,9 @@ class Controller:
         common += [f"--appear-timeout={float(self._plan.workflow.source.appear_timeout)}"]
         if self._plan.results_by == "monitor":
             epochs = [] if self._plan.dispatches else ["--count-epochs"]
-            self._child("results", "results", *common, *epochs, *told)
+            self._children.start("results", "results", *common, *epochs, *told)
             return
-        self._child("results", "mirror", "--kind=results", f"--source={source}", *common)
-
-    def _child(self, name: str, module: str, *arguments: str) -> None:
-        def start() -> "subprocess.Popen[Any]":
-            return start_member(module, run_dir=self._dir.path, name=name, arguments=arguments)
-
-        self._children[name] = start()
-        self._starts[name] = [start] * CHILD_RESTARTS
-
-    def _end_children(self) -> None:
-        for process in self._children.values():
-            end_member(process)
+        self._children.start("results", "mirror", "--kind=results", f"--source={source}", *common)
 
     def _start_ended(self, allocation: int, pool: str, rank: int | None, status: int | str) -> None:
         """Comes from a Parsl thread."""
@@ -353,7 +338,7 @@ class Controller:
 
     def _heartbeat(self, beat: Heartbeat, now: float) -> Answer:
         answer = self._roster.heartbeat(beat, now=now)
-        if isinstance(answer, Orders) and answer.connect is not None and self._plan.retires(beat.member.pool):
+        if isinstance(answer, Orders) and self._needs_released(beat, answer):
             answer = structs.replace(answer, released=encode_keys(self._accounts.ledger.final_results()))
         record = self._roster.members.get(str(beat.member))
         self._desk.book.answered(str(beat.member), beat.answers)
@@ -371,6 +356,12 @@ class Controller:
                 rpc = Endpoint(beat.rpc_address or record.whereabouts.address, beat.rpc_port)
                 self._name_server.serve_at({beat.rpc_channel: rpc})
         return answer
+
+    def _needs_released(self, beat: Heartbeat, orders: Orders) -> bool:
+        """Whether it is about to begin in the place of another one, and has to know which results are out."""
+        if beat.member.kind == "results":
+            return beat.member.generation > 0 and beat.state == "registered"
+        return orders.connect is not None and self._plan.retires(beat.member.pool)
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -524,8 +515,10 @@ class Controller:
         heard = all(
             record.heard_at > moments.stream_end for record in self._roster.members.values() if record.live
         )
-        quiet = self._roster.all_drained() and now - self._accounts.changed_at > self._settled_s
-        settled = quiet and not self._ranks_come_back()
+        quiet = self._roster.all_drained() and now - self._accounts.changed_at > SETTLED_S
+        # Frames that the dispatcher holds are sent again some time, whether or not anything moves now.
+        held = self._roster.members["mirror"].facts.get("held_frames", 0)
+        settled = quiet and not held and not self._some_come_back()
         late = now - moments.stream_end > float(self._plan.workflow.deadlines.drain)
         if late:
             self._reason += "; the drain deadline passed"
@@ -533,35 +526,25 @@ class Controller:
             moments.drained = now
             self._move(RunEvent.DRAINED)
 
-    @property
-    def _settled_s(self) -> float:
-        """A frame whose result got lost is sent again by the dispatcher, which waits that long before."""
-        again_s = float(self._plan.workflow.mirror.retire_timeout) if self._plan.dispatches else 0.0
-        return SETTLED_S + again_s
-
-    def _ranks_come_back(self) -> bool:
-        """Whether dead ranks are being started again. Those that live have nothing in hand then, which says little."""
+    def _some_come_back(self) -> bool:
+        """Whether dead members are being started again. That the others have nothing in hand says little then."""
         live = sum(record.live for ranks in self._roster.ranks.values() for record in ranks)
         starts = self._allocations.open_starts if self._allocations is not None else 0
-        return bool(self._without_allocation or self._to_ask) or starts > live
+        beside = any(self._comes_back(one) and not one.usable for one in self._roster.members.values())
+        return beside or bool(self._without_allocation or self._to_ask) or starts > live
 
     # -- deaths and failures ---------------------------------------------------------------------------------------
 
     def _watch_members(self, now: float) -> None:
         silence = float(self._plan.workflow.deadlines.silence)
         for record in self._roster.silent(now=now, silence_s=silence):
+            if self._comes_back(record):
+                self._children.kill(str(record.identity))
+                continue
             self._died(record, now, f"no heartbeat for {silence:g} s", only_silent=True)
             self._fell_silent(record, now)
-        for name, process in tuple(self._children.items()):
-            record = self._roster.members[name]
-            crashed = process.poll() is not None and process.returncode < 0
-            if crashed and not self._roster.was_ready and self._starts[name]:
-                # pvaccess can abort while it connects for the first time; nothing is lost with a process so young.
-                logger.warning("the %s ended with status %d, started again", name, process.returncode)
-                self._roster.died(record, now=now, reason=f"crashed with status {process.returncode}")
-                self._children[name] = self._starts[name].pop()()
-            elif process.poll() is not None and record.life.state.value not in ("dead", "finished", "failed"):
-                self._died(record, now, f"its process ended with status {process.returncode}")
+        for name, code in self._children.ended():
+            self._child_ended(self._roster.members[name], now, code)
         self._settle_ends(now)
         for record in self._roster.problems():
             self._member_failed(record)
@@ -573,6 +556,28 @@ class Controller:
         if record.identity.kind == "rank" and self._allocations is not None:
             key = (record.identity.pool, record.identity.rank)
             self._allocations.ended(self._allocations.seat_of(key).number, key, None, at=now)
+
+    def _comes_back(self, record: MemberRecord) -> bool:
+        """Whether the member may be started again beside us: it leaves on disk what its successor has to know."""
+        kind = record.identity.kind
+        if kind == "results":
+            return self._plan.results_by == "monitor"
+        return kind == "mirror" and self._plan.dispatches
+
+    def _child_ended(self, record: MemberRecord, now: float, status: int) -> None:
+        if record.life.state in (RankState.DEAD, RankState.FINISHED, RankState.FAILED):
+            return
+        name, reason = str(record.identity), f"its process ended with status {status}"
+        # pvaccess can abort while it connects for the first time; nothing is lost with a process so young.
+        young = status < 0 and not self._roster.was_ready
+        if not young and not (self._comes_back(record) and self._roster.was_ready):
+            self._died(record, now, reason)
+        generation = record.identity.generation + (not young)
+        if not self._children.restart(name, generation=generation, now=now):
+            self._died(record, now, f"{reason}, too often within a minute")
+        logger.warning("the %s ended with status %d, started again", name, status)
+        self._forget(record)
+        self._roster.died(record, now=now, reason=reason)
 
     def _settle_ends(self, now: float) -> None:
         """What became of the ranks that have ended."""
@@ -661,15 +666,18 @@ class Controller:
 
     def _died(self, record: MemberRecord, now: float, reason: str, *, only_silent: bool = False) -> None:
         logger.warning("%s died: %s", record.identity, reason)
-        # Nobody shall be sent to where it was: a client that tried in vain waits long before it asks again.
-        assert self._name_server is not None
-        self._name_server.forget(list(record.serves))
+        self._forget(record)
         self._roster.died(record, now=now, reason=reason, only_silent=only_silent)
         if record.identity.kind != "rank":
             raise WorldError(
                 f"the {record.identity} died: {reason}{self._log_tail(record)}",
                 hint=f"its log is {self._log_of(record)}",
             )
+
+    def _forget(self, record: MemberRecord) -> None:
+        """Nobody shall be sent to where it was: a client that tried in vain waits long before it asks again."""
+        assert self._name_server is not None
+        self._name_server.forget(list(record.serves))
 
     def _member_failed(self, record: MemberRecord) -> None:
         message = f"{record.identity}: {record.problem}"

@@ -241,12 +241,15 @@ class RunPlan:
         )
         return f"{stem}:*" if pool.input_branches else f"{stem}{_branch(pool, 0)}"
 
-    def inputs(self, pool: Pool, place: Place, generations: Sequence[int]) -> tuple[Input, ...]:
+    def inputs(
+        self, pool: Pool, place: Place, generations: Sequence[int], *, mirror_generation: int = 0
+    ) -> tuple[Input, ...]:
         """The channels that a rank monitors; `generations` are those of its `producers`, in order."""
         if self.dispatches and pool.input == "source":
             # The dispatcher never has more under way than the window: a queue of that length can't overrun.
             request = f"record[queueSize={pool.window + QUEUE_SPARE}]field()"
-            return (Input(channel=self.dispatch_channel(pool.name, place.rank), request=request),)
+            channel = self.dispatch_channel(pool.name, place.rank)
+            return (Input(channel=channel, request=request, generation=mirror_generation),)
         queue = f"record[queueSize={pool.server_queue}]"
         # Who gets every update needs no turns.
         if pool.role == "consumer" and pool.distribution.policy != "all":
@@ -319,13 +322,14 @@ class RunPlan:
     @property
     def results_by(self) -> Literal["mirror", "monitor", "push"]:
         """How results come to the beamline. The C++ mirror is faster than a monitor in Python, but can't tell a result
-        that was made twice, as at-least-once delivery may; where no connection leads to a node, ranks push."""
+        that was made twice, as at-least-once delivery may, and does not follow a collector that was restarted, so it
+        has to be asked for; where no connection leads to a node, ranks push."""
         chosen = self.workflow.results.by if self.workflow.results is not None else None
         if chosen is not None:
             return chosen
         if not self.site.network.nodes.reachable:
             return "push"
-        return "monitor" if self.dispatches else "mirror"
+        return "monitor"
 
     @property
     def push_channel(self) -> str:

@@ -278,11 +278,11 @@ class Roster:
         )
 
     def _reborn(self) -> tuple[MemberId, ...]:
+        """Results on their way die with a result server as they do with a collector."""
+        ranks = (record for records in self.ranks.values() for record in records)
+        others = (record for record in self.members.values() if record.identity.kind == "results")
         return tuple(
-            record.identity
-            for records in self.ranks.values()
-            for record in records
-            if record.identity.generation and record.usable
+            record.identity for record in (*ranks, *others) if record.identity.generation and record.usable
         )
 
     def next_epoch(self) -> None:
@@ -320,8 +320,10 @@ class Roster:
         if self._plan.pushes(pool.name) and not self.members["results"].has_service:
             return None
         if pool.input == "source":
-            served = self.members["mirror"].usable
-            return self._plan.inputs(pool, record.place, ()) if served else None
+            mirror = self.members["mirror"]
+            if not mirror.usable:
+                return None
+            return self._plan.inputs(pool, record.place, (), mirror_generation=mirror.served_generation)
         producers = [self.ranks[name][rank] for name, rank in self._plan.producers(pool)]
         if not self.was_ready and not all(producer.serves for producer in producers):
             return None

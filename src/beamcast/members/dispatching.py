@@ -18,10 +18,11 @@ from typing import Any
 
 from beamcast.core.dispatch import RetryRules
 from beamcast.core.errors import DataError, WorldError
-from beamcast.core.ids import ID_MASK, Epoch, FixedEpoch, FrameId, frame_key
+from beamcast.core.ids import ID_BITS, ID_MASK, Epoch, EpochTracker, FixedEpoch, FrameId, frame_key
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.replay import Overflow, ReplayLimits
 from beamcast.members.join import SECRET_FILE
+from beamcast.members.journal import KeyJournal
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.outbox import Outbox, SingleFrames, StackedFrames
 from beamcast.members.post import Post
@@ -57,6 +58,8 @@ WAIT_S = 0.02
 SPILL_BUFFER_SHARE = 0.25
 # What a structure without an array is taken for.
 SIZE_WITHOUT_ARRAY_BYTES = 1024
+# More ids than this can't have passed between two mirrors: the detector counts in another way.
+MAX_MISSED = 1_000_000
 
 
 class Dispatching:
@@ -83,6 +86,25 @@ class Dispatching:
         self._told: set[tuple[str, int, int]] = set()
         self.armed = False
         self.stop = False
+        self._journal = KeyJournal(run_dir, "mirror")
+        self._missed: list[int] = []
+        self._had = self._resume()
+
+    def _resume(self) -> int | None:
+        """Take up the work of a mirror that was killed: the last key that it had; None where there was none."""
+        keys = self._journal.keys()
+        if not keys:
+            return None
+        last = keys[-1]
+        self._keys.epoch = Epoch(last >> ID_BITS)
+        self._next_epoch = self._member.epoch = self._keys.epoch
+        self._last = last & ID_MASK
+        # It may have died before it could tell.
+        self._mirrored = keys
+        self._counts_from = last + 1
+        self.armed = True
+        logger.info("goes on after frame %d of epoch %d", self._last, self._keys.epoch)
+        return last
 
     def _post(self, pool: DispatchedPool, server: Any, run_dir: Path) -> Post:
         spills = self._plan.overflow == "spill"
@@ -127,11 +149,15 @@ class Dispatching:
             return
         read_id = id_reader(probe, id_field_of(probe, (self._plan.id_field,), channel=self._plan.source))
         size_bytes = payload_bytes(probe) or SIZE_WITHOUT_ARRAY_BYTES
-        # As ids stand in keys: a negative one comes before the 0 that begins an epoch.
-        self._last = read_id(probe) & ID_MASK
         with self._lock:
             for post in self._posts.values():
                 post.open(probe)
+        # As ids stand in keys: a negative one comes before the 0 that begins an epoch.
+        current = read_id(probe) & ID_MASK
+        if self._had is None:
+            self._last = current
+        else:
+            self._go_on(self._had, current, probe, size_bytes)
         self._member.serves = tuple(channel for post in self._posts.values() for channel in post.channels)
         self._member.now("ready")
         try:
@@ -142,12 +168,27 @@ class Dispatching:
             for post in posts:
                 post.close()
 
+    def _go_on(self, had: int, current: int, probe: Any, size_bytes: int) -> None:
+        """Spilled frames are sent, and the source's present one. What the source sent in between, nobody has."""
+        with self._lock:
+            for post in self._posts.values():
+                post.resume(after=had, size_bytes=size_bytes)
+        missed = range((had & ID_MASK) + 1, current)
+        if len(missed) <= MAX_MISSED:
+            self._missed = [frame_key(self._keys.epoch, FrameId(each)) for each in missed]
+        else:
+            logger.warning(
+                "ids went from %d to %d meanwhile: nothing is counted as lost", had & ID_MASK, current
+            )
+        self._frame(current, probe, size_bytes)
+
     def _connect(self) -> Any:
         import pvaccess
 
         self._channel = pvaccess.Channel(self._plan.source)
         self._channel.qMonitor(self._queue, f"record[queueSize={self._plan.queue}]field()")
-        self._witness = Witness(self._plan.source, id_fields=(self._plan.id_field,))
+        keys = None if self._had is None else EpochTracker(self._keys.epoch)
+        self._witness = Witness(self._plan.source, id_fields=(self._plan.id_field,), keys=keys)
         deadline = time.monotonic() + self._plan.appear_timeout_s
         while not (self.stop or self._member.abandoned):
             try:
@@ -201,6 +242,7 @@ class Dispatching:
 
     def _dispatch(self, frame_id: int, pv: Any, size_bytes: int) -> None:
         key = self._keys.observe(FrameId(frame_id))
+        self._journal.note(key)
         with self._lock:
             for post in self._posts.values():
                 post.frame(key, pv, size_bytes)
@@ -301,6 +343,7 @@ class Dispatching:
         seen = self._witness.take() if self._witness and self.armed else []
         from_ = self._counts_from
         seen = [key for key in seen if from_ is not None and key >= from_]
+        seen += take_keys(self._missed)
         mirrored = take_keys(self._mirrored)
         with self._lock:
             failed = tuple(frame for post in self._posts.values() for frame in post.failed)

@@ -84,6 +84,12 @@ class Post:
         """Why a frame could not be sent: it has another structure than the first. The run can't go on."""
         return self._outbox.unfit
 
+    def resume(self, *, after: int, size_bytes: int) -> None:
+        """Go on for a mirror that was killed: `after` is the last key that it had; what it had spilled is there."""
+        self._act(
+            self.dispatcher.resume(after=after, spilled=[(key, size_bytes) for key in self._store.left()])
+        )
+
     def close(self) -> None:
         """Leave nothing on disk."""
         self._store.close()

@@ -1,9 +1,11 @@
-"""The result server of at-least-once delivery: publishes each result once, whoever sends it how often.
+"""The result server: publishes each result once at the beamline, whoever sends it how often.
 
 The choice: Python on the path of results, unlike `beamcast.members.mirror`. A collector that was restarted is another
 server to connect to; the C++ mirror's channel tries the old address first and then waits for most of a minute. Here a
-new generation gets a new channel. And what reaches this process is what may be called final: the dispatcher is told
-from here, not by a collector whose last updates may have died with it.
+new generation gets a new channel. And what reaches this process is what may be called final: under at-least-once
+delivery the dispatcher is told from here, not by a collector whose last updates may have died with it.
+
+It can be killed itself. What it has published stands in a journal, so that its successor does not publish it again.
 """
 
 import logging
@@ -14,12 +16,15 @@ from typing import Any
 
 from pyroaring import BitMap64
 
-from beamcast.core.keyset import encode_keys
+from beamcast.core.ids import ID_BITS
+from beamcast.core.keyset import decode_keys, encode_keys
+from beamcast.members.audience import listeners, wait_for_listeners
 from beamcast.members.join import SECRET_FILE
+from beamcast.members.journal import KeyJournal
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pools.acks import Acks
-from beamcast.pools.inputs import Inputs, MonitoredChannel, look_at
+from beamcast.pools.inputs import Inputs, MonitoredChannel, id_field_of, look_at
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import Tally, take_keys
 from beamcast.pva.messages import Counters, Delta, Input, MemberId, Orders
@@ -31,6 +36,7 @@ logger = logging.getLogger(__name__)
 # As long as an idle look at the queues costs nothing that can be measured.
 NAP_S = 0.001
 BURST_FRAMES = 256
+COUNT_PERIOD_S = 0.5
 
 
 class Results:
@@ -45,18 +51,32 @@ class Results:
         id_fields: tuple[str, ...],
         queue: int,
         acks: Callable[[Tally], Acks] | None,
-        counts_epochs: bool = False,
+        journal: KeyJournal,
+        counts_epochs: bool,
+        port: int,
     ) -> None:
-        """`counts_epochs`: nobody else does; an id that goes back begins one. `acks` makes what tells the dispatcher
-        which results are final; None where the ranks do."""
+        """`acks` makes what tells the dispatcher which results are final; None where the ranks do, or nobody is to be
+        told. `counts_epochs`: nobody else does; an id that goes back begins one. `port` is that of `server`."""
         self._member = member
         self._server = server
         self._channel = channel
+        self._port = port
+        self._id_fields = id_fields
+        self._journal = journal
+        self._delivered = BitMap64(journal.keys())
         self._inputs = Inputs(
-            queue_length=queue, id_fields=id_fields, epoch=0, fixed_epoch=not counts_epochs, counting=False
+            queue_length=queue,
+            id_fields=id_fields,
+            epoch=(self._delivered.max() >> ID_BITS) if self._delivered else 0,
+            fixed_epoch=not counts_epochs,
+            counting=bool(self._delivered),
+            together=True,
         )
         self._tally = Tally()
-        self._delivered = BitMap64()
+        # A predecessor may have died before it could tell.
+        self._tally.processed.extend(self._delivered)
+        self._released = b""
+        self._counted_at = 0.0
         self._repeats = 0
         self._acks = acks(self._tally) if acks is not None else None
         self._wanted: tuple[Input, ...] | None = None
@@ -71,9 +91,12 @@ class Results:
         probe = look_at(self._wanted[0].channel, timeout_s=appear_timeout_s, should_stop=self._over)
         if probe is None:
             return
-        self._server.addRecord(self._channel, probe.copy())
+        self._server.addRecord(self._channel, self._first_value(probe))
+        if self._released:
+            self._delivered |= decode_keys(self._released)
         self._member.serves = (self._channel,)
         self._member.now("serving")
+        wait_for_listeners(self._journal.mark, port=self._port, should_stop=self._over)
         if self._acks is not None:
             self._acks.start()
         try:
@@ -84,6 +107,14 @@ class Results:
         finally:
             if self._acks is not None:
                 self._acks.stop()
+
+    def _first_value(self, probe: Any) -> Any:
+        """What clients see before the first result. Those of a predecessor must not take it for a result: it may be one
+        that they have, or that they will get in its turn."""
+        value = probe.copy()
+        if self._delivered:
+            value[id_field_of(probe, self._id_fields, channel=self._channel)] = 0
+        return value
 
     def _over(self) -> bool:
         return self.stop or self._member.abandoned
@@ -117,6 +148,7 @@ class Results:
             self._tally.again.append(key)
             return
         self._server.update(self._channel, pv)
+        self._journal.note(key)
         self._delivered.add(key)
         self._tally.processed.append(key)
 
@@ -127,12 +159,16 @@ class Results:
         if orders.arm:
             self._inputs.count_epochs()
         self._inputs.begin_epoch(orders.epoch)
+        self._released = orders.released or self._released
         self._member.epoch = max(self._member.epoch, orders.epoch)
         self._wanted = orders.probe or self._wanted
         self.stop = self.stop or orders.stop
 
     def collect(self) -> Report:
         """What was published since the last heartbeat; runs on the heartbeat thread."""
+        if self._member.state == "ready" and time.monotonic() > self._counted_at + COUNT_PERIOD_S:
+            self._counted_at = time.monotonic()
+            self._journal.mark = listeners(self._port)
         if self._acks is not None:
             passed = self._acks.take()["processed"]
         else:
@@ -185,7 +221,9 @@ def main() -> None:
             id_fields=tuple(arguments.id_field),
             queue=arguments.queue,
             acks=acks if arguments.dispatcher else None,
+            journal=KeyJournal(ground.run_dir, "results"),
             counts_epochs=arguments.count_epochs,
+            port=ground.port,
         )
         with member.live(collect=one.collect, obey=one.obey):
             one.run(appear_timeout_s=arguments.appear_timeout)

@@ -64,6 +64,10 @@ class SpillStore:
         self._tasks: queue.SimpleQueue[tuple[str, int, Any] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
+    def left(self) -> list[int]:
+        """Keys of the frames that lie there already, from a process that was killed; in increasing order."""
+        return sorted(int(path.stem) for path in self._folder.glob("*.spilled") if path.stem.isdecimal())
+
     def write(self, key: int, pv: Any) -> None:
         """Write a frame; `done("written", ...)` follows."""
         self._ask("write", key, pv)

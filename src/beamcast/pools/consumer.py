@@ -7,6 +7,7 @@ from typing import Any
 from beamcast.pools.inputs import Inputs, MonitoredChannel
 from beamcast.pools.steering import Steering
 from beamcast.pools.work import Work
+from beamcast.pva.messages import Input
 
 # Between two looks at the steering, in frames and in time: short enough to stop at once however slow the processor
 # is, long enough not to be seen in the profile.
@@ -41,15 +42,21 @@ class ConsumerLoop:
         while not steering.stop:
             steering.run_commands()
             if steering.inputs is not None:
-                inputs.follow(steering.inputs)
+                self._follow(steering.inputs)
                 steering.inputs = None
-                inputs.probed()
             channels = inputs.channels
             if len(channels) == 1 and channels[0].probe is not None:
                 self._wait_and_burst(channels[0], empty)
             else:
                 self._sweep([channel for channel in channels if channel.probe is not None])
         self._work.flush()
+
+    def _follow(self, wanted: tuple[Input, ...]) -> None:
+        """Read from now on what is wanted; frames that have come from a channel that is left are processed first."""
+        for channel in self._inputs.follow(wanted):
+            while channel.probe is not None and len(channel.queue):
+                self._burst(channel, channel.queue.get(0))
+        self._inputs.probed()
 
     def _wait_and_burst(self, channel: MonitoredChannel, empty: type[Exception]) -> None:
         """Wait for a frame of the only channel, then take what has come with it."""

@@ -180,11 +180,14 @@ class Inputs:
         epoch: int,
         fixed_epoch: bool = False,
         counting: bool = True,
+        together: bool = False,
     ) -> None:
         """`epoch` is the one in which the inputs begin. With `fixed_epoch` only `begin_epoch` changes it, without an
-        id that goes back does; if not `counting`, only after `count_epochs`."""
+        id that goes back does; if not `counting`, only after `count_epochs`. `together`: a channel that is followed in
+        place of another one goes on in the epoch of that one."""
         self._counting = counting
         self._fixed = FixedEpoch(Epoch(epoch)) if fixed_epoch else None
+        self._shared = EpochTracker(Epoch(epoch), counting=counting) if together and not fixed_epoch else None
         self._queue_length = queue_length
         self._id_fields = id_fields
         self._epoch = epoch
@@ -216,7 +219,7 @@ class Inputs:
             spec,
             queue_length=self._queue_length,
             id_fields=self._id_fields,
-            keys=self._fixed or EpochTracker(Epoch(self._epoch), counting=self._counting),
+            keys=self._fixed or self._shared or EpochTracker(Epoch(self._epoch), counting=self._counting),
             gathered=self.gathered[spec.producer],
         )
 

@@ -407,3 +407,17 @@ def test_the_gauge_says_how_long_the_buffer_will_last() -> None:
 def test_settings_with_which_nothing_could_work_are_refused(refused: object) -> None:
     with pytest.raises(ValueError, match=r"\d"):
         refused()  # type: ignore[operator]
+
+
+def test_a_dispatcher_that_goes_on_sends_what_lies_on_disk_first_and_takes_nothing_twice() -> None:
+    limits = ReplayLimits(max_bytes=400, overflow=Overflow.SPILL, disk_bytes=1000, spill_buffer_bytes=100)
+    one = Dispatcher(limits, RetryRules())
+    one.rank_joined(0, 0, window_frames=8, window_bytes=800)
+    assert one.resume(after=9, spilled=[(5, 100), (6, 100)]) == [Unspill(5), Unspill(6)]
+    assert one.frame(9, 100) == [], "the one before had it"
+    assert one.frame(10, 100) == [Spill(10)], "behind what lies on disk"
+    assert one.unspilled(5) == [Send(0, 5, 1)]
+    assert one.unspilled(6) == [Send(0, 6, 1)]
+    assert one.spilled(10) == [Unspill(10)]
+    assert one.unspilled(10) == [Send(0, 10, 1)]
+    assert one.held == 3

@@ -94,6 +94,7 @@ def ready_run() -> Play:
     play.beat(rank("work", 0), "serving")
     play.beat(rank("work", 1), "serving")
     play.beat(rank("collect", 0), "serving")
+    play.follows["results"] = {0: 0}
     play.beat(RESULTS, "ready")
     play.follows["collect/0"] = {0: 0, 1: 0}
     play.beat(rank("collect", 0), "ready")
@@ -124,6 +125,7 @@ def test_a_rank_connects_only_when_its_readers_are_there() -> None:
     play.beat(rank("work", 1), "serving")
     assert orders(play.beat(rank("work", 0), "serving")).connect is None, "nobody reads it yet"
     assert orders(play.beat(rank("collect", 0), "serving")).connect is None, "the results are not served yet"
+    play.follows["results"] = {0: 0}
     play.beat(RESULTS, "ready")
     connect = orders(play.beat(rank("collect", 0), "serving")).connect
     assert connect is not None

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -197,3 +198,17 @@ def test_what_nobody_told_it_is_asked_upstream(server: NameServer) -> None:
 def test_what_nobody_upstream_knows_gets_no_answer(server: NameServer) -> None:
     with NameServer(host=LOOPBACK, port=0, upstream=[server.endpoint]) as asking, pytest.raises(TimeoutError):
         find(asking.endpoint, "up:nothing", timeout_s=0.3)
+
+
+def test_nobody_is_sent_to_a_server_of_this_host_that_is_gone(server: NameServer) -> None:
+    with socket.create_server((LOOPBACK, 0)) as lives:
+        where = Endpoint(LOOPBACK, lives.getsockname()[1])
+        server.serve_at({"image": where})
+        assert find(server.endpoint, "image") == where
+    deadline = time.monotonic() + 5  # what it knows of sockets may be some milliseconds old
+    while find(server.endpoint, "image") is not None:
+        assert time.monotonic() < deadline
+    # Of other hosts nothing can be known: a firewall may answer in their place.
+    elsewhere = Endpoint("192.0.2.1", where.port)
+    server.serve_at({"image": elsewhere})
+    assert find(server.endpoint, "image") == elsewhere
