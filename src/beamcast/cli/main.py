@@ -25,6 +25,7 @@ from beamcast.cli import (
     record,
     run,
     simulate,
+    site_key,
     submit,
 )
 from beamcast.cli.outcome import Quit, error_text
@@ -51,6 +52,7 @@ app.command("mirror")(mirror.mirror)
 app.command("consumer")(rank.consumer)
 app.command("collector")(rank.collector)
 app.command("doctor")(doctor.doctor)
+app.command("site-key")(site_key.site_key)
 app.command("sites")(info.sites)
 app.add_typer(keys.app)
 app.command("schema")(info.schema)

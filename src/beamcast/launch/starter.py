@@ -43,6 +43,10 @@ def make_starter(
     match plan.site.executor:
         case "external":
             return ExternalStart(plan, run_dir)
+        case "globus-compute":
+            from beamcast.launch.globus import GlobusStart
+
+            return GlobusStart(plan, run_dir)
     from beamcast.launch.parsl_start import ParslStart
 
     return ParslStart(plan, run_dir, address=address, reached=reached, port=port)

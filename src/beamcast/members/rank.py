@@ -17,6 +17,7 @@ from beamcast.core.place import Place
 from beamcast.core.reorder import ReorderWindow
 from beamcast.members.hardware import bound_cpus, given_gpu
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.parcel import BASE
 from beamcast.members.parent import die_with_parent
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
 from beamcast.members.understudy import wait_for_cue
@@ -409,6 +410,12 @@ class Rank:
         return 0 if probe is None else payload_bytes(probe)
 
 
+def at_home(duty: RankDuty, run_dir: Path) -> RankDuty:
+    """The duty with its files where they are here: far away they came along with the run directory."""
+    brought = run_dir / BASE
+    return structs.replace(duty, base=str(brought)) if brought.is_dir() else duty
+
+
 def _place(arguments: Any) -> Place:
     import socket
 
@@ -474,7 +481,7 @@ def main() -> None:
         welcome = member.register(_whereabouts(ground, place, arguments.placed_by))
         assert welcome.duty is not None
         try:
-            rank = Rank(member, welcome.duty, place, server)
+            rank = Rank(member, at_home(welcome.duty, ground.run_dir), place, server)
         except BeamcastError:
             with member:
                 raise
