@@ -26,6 +26,11 @@ class Recorder:
         self._ready = False
         self.done = False
 
+    def begin(self) -> None:
+        """Whoever asks is told that frames may come."""
+        self._ready = True
+        (self._folder / "ready").touch()
+
     def record(self, frame_id: int) -> None:
         """Note one frame; the first and the last make files."""
         if 0 <= frame_id < END_ID:
@@ -85,6 +90,18 @@ class RecordingPassThrough:
 
     def getOutputPvObjectType(self, pv: Any) -> Any:  # noqa: N802
         return pv
+
+
+class RecordingSink:
+    """beamcast's own interface: note the id, publish nothing. Frames reach it after the run has begun."""
+
+    def __init__(self) -> None:
+        self._recorder = from_environment()
+        self._recorder.begin()
+
+    def process(self, frame: Any) -> None:
+        """Note the id."""
+        self._recorder.record(frame.id)
 
 
 class RecordingProcessor:

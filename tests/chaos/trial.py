@@ -156,16 +156,20 @@ class Trial:
         self._detector.stdin.flush()
         self._to_take += 1
 
+    def wait_until_taken(self, *, timeout_s: float) -> None:
+        """Wait until the detector has taken what it was told to take."""
+        log = self.folder / "detector.log"
+        self._wait_until(
+            lambda: log.read_text().count("sent") == self._to_take, "all frames are taken", timeout_s
+        )
+
     def finish(self, *, timeout_s: float) -> int:
         """Wait for the last frame, end the run as Ctrl-C does, and let the client write its last lines; returns the
         run's exit status."""
         assert self._run is not None
         assert self._client is not None
         assert self._client.stdin is not None
-        log = self.folder / "detector.log"
-        self._wait_until(
-            lambda: log.read_text().count("sent") == self._to_take, "all frames are taken", timeout_s
-        )
+        self.wait_until_taken(timeout_s=timeout_s)
         self._run.send_signal(signal.SIGINT)
         try:
             status = self._run.wait(timeout_s)

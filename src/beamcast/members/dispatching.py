@@ -47,6 +47,7 @@ from beamcast.pva.messages import (
     decode_dispatch_plan,
 )
 from beamcast.pva.rpc import RpcEndpoint
+from beamcast.pva.stack import stack_request
 from beamcast.pva.witness import Witness
 from beamcast.security.secret import RunSecret
 
@@ -75,6 +76,7 @@ class Dispatching:
         self._posts = {pool.name: self._post(pool, server, run_dir) for pool in plan.pools}
         self._queue = pvaccess.PvObjectQueue(plan.queue)
         self._channel: Any = None
+        self._left: list[Any] = []
         self._witness: Witness | None = None
         self._keys = FixedEpoch()
         self._last: int | None = None
@@ -156,6 +158,9 @@ class Dispatching:
         current = read_id(probe) & ID_MASK
         if self._had is None:
             self._last = current
+            # Nothing counts yet. To a mirror that goes on, every frame does that has come since it looked.
+            if all(pool.batch > 1 for pool in self._plan.pools):
+                self._ask_for_less()
         else:
             self._go_on(self._had, current, probe, size_bytes)
         self._member.serves = tuple(channel for post in self._posts.values() for channel in post.channels)
@@ -202,6 +207,17 @@ class Dispatching:
                         "reaches it, give `address` under [source]",
                     ) from None
         return None
+
+    def _ask_for_less(self) -> None:
+        """Monitor the source once more, without the fields that stacks do not carry. It begins with the value that we
+        have; channels that were left are kept, since pvaccess may crash when they go."""
+        import pvaccess
+
+        self._channel.stopMonitor()
+        self._left.append((self._channel, self._queue))
+        self._queue = pvaccess.PvObjectQueue(self._plan.queue)
+        self._channel = pvaccess.Channel(self._plan.source)
+        self._channel.qMonitor(self._queue, stack_request(self._plan.id_field, queue=self._plan.queue))
 
     def _frames(self, read_id: Any, size_bytes: int) -> None:
         get, empty = self._queue.get, self._empty

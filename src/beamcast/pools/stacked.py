@@ -96,11 +96,15 @@ def first_frame(message: Any, *, id_field: str) -> Any:
 class StackedLoop(ConsumerLoop):
     """The frame loop of a consumer whose updates are stacks."""
 
+    _template: FrameTemplate | None = None
+
     def _burst(self, channel: MonitoredChannel, pv: Any) -> None:
         """Process the frames of `pv`, and of more stacks that wait."""
         self._in_burst = True
         began, frames = time.perf_counter(), 0
-        template = FrameTemplate(channel.probe, id_field=channel.id_field)
+        template = self._template
+        if template is None:  # all records that the dispatcher serves to a pool have one structure
+            template = self._template = FrameTemplate(channel.probe, id_field=channel.id_field)
         while True:
             frames += self._stack(channel, Stack(pv, template))
             if frames >= self._burst_frames or not len(channel.queue) or self._steering.stop:

@@ -44,6 +44,13 @@ _TYPE_ID, _FIELD_IDS = pvaccess.NtNdArray().__reduce__()[1][2:]
 UNFIT = (pvaccess.PvaException, ValueError)
 
 
+def stack_request(id_field: str, *, queue: int) -> str:
+    """The pvRequest for what a `StackWriter` reads of a frame: a fourth less work for both ends than for all of it."""
+    fields = ["value", "codec", "compressedSize", "uncompressedSize", "dimension", "attribute"]
+    fields += [id_field.partition(".")[0], "timeStamp", "dataTimeStamp"]
+    return f"record[queueSize={queue}]field({','.join(dict.fromkeys(fields))})"
+
+
 class StackWriter:
     """Stacks for one pool, one after the other. One thread at a time.
 
