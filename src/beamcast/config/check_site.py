@@ -16,6 +16,7 @@ _PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 def check_site(site: Site, *, file: str) -> None:
     """Raise ConfigError with everything in the site that breaks a rule; `file` is named in the messages."""
     problems = [*_ports_ascend(site), *_scheduler_lines(site), *_node(site), *_names(site), *_executor(site)]
+    problems += _walltime(site)
     if problems:
         raise ConfigError.of(problem.inside(file) for problem in problems)
 
@@ -36,6 +37,15 @@ def _scheduler_lines(site: Site) -> Iterator[Problem]:
         if line.strip() and not line.startswith(marker):
             message = f"{shown(line)} is not a line for the scheduler"
             yield Problem(message, "provider.scheduler_options", f"Each line starts with {marker}")
+
+
+def _walltime(site: Site) -> Iterator[Problem]:
+    allocation = site.allocation
+    if isinstance(site.provider, SlurmProvider | PbsProvider) and allocation.margin >= allocation.walltime:
+        message = f"a margin of {float(allocation.margin):g} s leaves nothing of the walltime"
+        yield Problem(message, "allocation.margin", "Lower it, or raise allocation.walltime")
+    if allocation.handover and not isinstance(site.provider, SlurmProvider | PbsProvider):
+        yield Problem("there is no walltime without a scheduler", "allocation.handover", "Leave it out")
 
 
 def _node(site: Site) -> Iterator[Problem]:
@@ -78,6 +88,9 @@ def _executor(site: Site) -> Iterator[Problem]:
             "globus.public_key",
             "`beamcast site-key` on the endpoint's side prints it",
         )
+    if site.executor != "parsl" and site.allocation.handover:
+        message = "only the executor parsl can ask for the next allocation"
+        yield Problem(message, "allocation.handover", "Leave it out")
     if site.executor != "parsl" and site.allocation.replacements:
         hint = "Set it to 0, or use the executor parsl"
         yield Problem(

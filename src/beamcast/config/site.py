@@ -52,9 +52,20 @@ class Allocation(Struct, frozen=True, kw_only=True):
     replacements: Annotated[
         int,
         Meta(
-            ge=0, description="further allocations to ask for when one ends early; start mode 'workers' only"
+            ge=0,
+            description="further allocations that are asked for when one ends early, so that its ranks go on there",
         ),
     ] = 0
+    margin: Annotated[
+        Seconds, Meta(description="how long before its walltime ends an allocation is left: the run drains")
+    ] = Seconds(60.0)
+    handover: Annotated[
+        bool,
+        Meta(description="ask for the next allocation before the walltime ends, and move the ranks there"),
+    ] = False
+    handover_lead: Annotated[
+        Seconds, Meta(description="handover: ask so long before the margin; the next one waits in the queue")
+    ] = Seconds(600.0)
     modules: Annotated[
         tuple[str, ...],
         Meta(description="environment modules to load on a node, in order, before worker_init"),

@@ -37,7 +37,7 @@ class Allocations:
     def __init__(self, start: Starter, watch: JobWatch, *, queued: bool, silence_s: float) -> None:
         self._start = start
         self._watch = watch
-        self._queued = queued
+        self.queued = queued
         self._silence_s = silence_s
         self._all: list[Allocation] = []
         self._seats: dict[RankKey, Allocation] = {}
@@ -48,7 +48,7 @@ class Allocations:
         number, job = self._start.ask()
         allocation = Allocation(number=number, job=job, asked_at=now)
         self._all.append(allocation)
-        if not self._queued:
+        if not self.queued:
             allocation.running_at = now
         self._watch.follow(job)
         return allocation
@@ -69,6 +69,11 @@ class Allocations:
         """The one that was asked for last."""
         return self._all[-1]
 
+    @property
+    def oldest_in_use(self) -> Allocation:
+        """Of those in which ranks sit, the one that ends first."""
+        return min(self._seats.values(), key=lambda each: each.number)
+
     def seat_of(self, rank: RankKey) -> Allocation:
         """The allocation of a rank."""
         return self._seats[rank]
@@ -80,7 +85,7 @@ class Allocations:
     @property
     def open_starts(self) -> int:
         """Starts that have not ended, of the allocations that are not over."""
-        return sum(each.open_starts for each in self._all if not each.over and not self._has_ended(each))
+        return sum(each.open_starts for each in self._all if not each.over and not self.has_ended(each))
 
     def start_ended(self, number: int) -> None:
         """One of an allocation's starts is over."""
@@ -90,16 +95,17 @@ class Allocations:
     def unsettled(self) -> bool:
         """Whether anything has to be found out: has a job begun, has one ended, what became of a rank."""
         return any(
-            not each.over and (each.running_at is None or each.ends or self._has_ended(each))
+            not each.over and (each.running_at is None or each.ends or self.has_ended(each))
             for each in self._all
         )
 
     @property
     def all_over(self) -> bool:
         """Whether the scheduler has ended, or was told to end, every job."""
-        return bool(self._all) and all(each.over or self._has_ended(each) for each in self._all)
+        return bool(self._all) and all(each.over or self.has_ended(each) for each in self._all)
 
-    def _has_ended(self, allocation: Allocation) -> bool:
+    def has_ended(self, allocation: Allocation) -> bool:
+        """Whether the scheduler says so."""
         return self.heard(allocation).word.state is JobState.ENDED
 
     def look(self, *, now: float, heard_at: Mapping[RankKey, float]) -> None:
@@ -149,7 +155,7 @@ class Allocations:
         for rank in absent:
             allocation = self._seats[rank]
             known = allocation.over or rank in allocation.told or rank in allocation.ends
-            if self._has_ended(allocation) and not known:
+            if self.has_ended(allocation) and not known:
                 at = self.heard(allocation).asked_at - 1.0
                 allocation.ends[rank] = End(at=at, status="its rank never came")
 
@@ -190,7 +196,7 @@ class Allocations:
 
     def report(self, *, now: float) -> tuple[AllocationReport, ...]:
         """For the run's report; nothing where there is no scheduler."""
-        return tuple(self._report(each, now) for each in self._all) if self._queued else ()
+        return tuple(self._report(each, now) for each in self._all) if self.queued else ()
 
     def _report(self, allocation: Allocation, now: float) -> AllocationReport:
         word = self.heard(allocation).word

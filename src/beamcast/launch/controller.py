@@ -38,6 +38,7 @@ from beamcast.launch.rundir import RunDir
 from beamcast.launch.starter import make_starter
 from beamcast.launch.statefile import StateFile
 from beamcast.launch.stop_request import take_request
+from beamcast.launch.walltime import Handover, Step, ends_at, next_generations, next_step
 from beamcast.members.join import Join, write_join
 from beamcast.observe.report import Report, encode_report, write_report
 from beamcast.pva.messages import (
@@ -106,6 +107,8 @@ class Controller:
         self._replacements = plan.site.allocation.replacements
         self._without_allocation: list[MemberRecord] = []
         self._to_ask: list[dict[RankKey, int]] = []
+        self._handover: Handover | None = None
+        self._may_hand_over = True
         self._lost_at = 0.0
         self._stop_asked = 0
         self._last_source = (0, 0.0)
@@ -329,12 +332,24 @@ class Controller:
         if record is not None and record.live and request.member.generation > record.identity.generation:
             self._died(record, now, f"replaced by generation {request.member.generation}")
         if request.member.kind == "rank" and self._allocations is not None:
-            self._allocations.returned((request.member.pool, request.member.rank))
+            self._rank_comes((request.member.pool, request.member.rank), request.member.generation)
         welcome = self._roster.register(request, now=now)
         if isinstance(welcome, Welcome) and welcome.duty is not None:
             configured = self._desk.book.configured(str(request.member))
             welcome = structs.replace(welcome, duty=structs.replace(welcome.duty, configured=configured))
         return welcome
+
+    def _rank_comes(self, key: RankKey, generation: int) -> None:
+        assert self._allocations is not None
+        self._allocations.returned(key)
+        handover = self._handover
+        if handover is None or handover.new is None or not handover.moves(key, generation):
+            return
+        self._allocations.seat(handover.new, [key])
+        if handover.done:
+            logger.info("all ranks have moved to allocation %d", handover.new.number)
+            self._allocations.give_up({handover.old.number}, "was handed over")
+            self._handover = None
 
     def _heartbeat(self, beat: Heartbeat, now: float) -> Answer:
         answer = self._roster.heartbeat(beat, now=now)
@@ -380,6 +395,9 @@ class Controller:
                 report = self._report() if now >= next_status else None
             if self._to_ask:
                 self._ask_more()
+            self._ask_for_handover()
+            if self._allocations is not None:
+                self._allocations.release_given_up()
             if report is not None:
                 next_status = now + max(
                     STATUS_PERIOD_S, STATUS_PERIOD_S_PER_MEMBER * len(self._roster.members)
@@ -413,6 +431,8 @@ class Controller:
         if self._stop_asked > 1:
             self._cancel("stopped by the user, without draining")
             return
+        if self._life.state in (RunState.READY, RunState.STREAMING):
+            self._mind_walltime(now)
         match self._life.state:
             case RunState.QUEUED:
                 self._queued(now)
@@ -424,6 +444,67 @@ class Controller:
                 self._streaming(now)
             case RunState.DRAINING:
                 self._draining(now)
+
+    def _mind_walltime(self, now: float) -> None:
+        """Leave the allocation before it ends: by draining, or by moving to the next one."""
+        assert self._allocations is not None
+        config, allocations = self._plan.site.allocation, self._allocations
+        if not allocations.queued:
+            return
+        self._check_handover()
+        current = allocations.oldest_in_use
+        heard = allocations.heard(current)
+        end = ends_at(
+            current,
+            walltime_s=float(config.walltime),
+            left_s=heard.word.time_left_s,
+            asked_at=heard.asked_at,
+        )
+        waits = self._handover is not None
+        match next_step(config, end=end, now=now, may_ask=self._may_hand_over, waits=waits):
+            case Step.ASK:
+                self._begin_handover(current)
+            case Step.LEAVE:
+                self._end_stream(now, f"the walltime of job {current.job} is about to end")
+
+    def _check_handover(self) -> None:
+        """The allocation to move to may end before anybody has come there."""
+        handover, allocations = self._handover, self._allocations
+        if handover is None or handover.new is None or allocations is None:
+            return
+        if not allocations.has_ended(handover.new):
+            return
+        why = f"job {handover.new.job}, to which the run was to be handed over, "
+        why += allocations.heard(handover.new).word.why()
+        if handover.moved or allocations.has_ended(handover.old):
+            raise WorldError(why)
+        logger.warning("%s", why)
+        self._may_hand_over, self._handover = False, None
+
+    def _begin_handover(self, old: Allocation) -> None:
+        every = [record.identity for records in self._roster.ranks.values() for record in records]
+        generations = next_generations(
+            {(one.pool, one.rank): one.generation for one in every},
+            {pool.name: pool.restart.max_restarts for pool in self._plan.pools},
+        )
+        logger.info("the walltime of job %s is about to end: the next allocation is asked for", old.job)
+        self._handover = Handover(old=old, generations=generations)
+
+    def _ask_for_handover(self) -> None:
+        """As `_ask_more`, for the allocation that all ranks are to move to. Refused, the run drains in time."""
+        handover, allocations = self._handover, self._allocations
+        if handover is None or handover.new is not None or allocations is None:
+            return
+        try:
+            new = allocations.ask()
+        except WorldError as refusal:
+            logger.warning("there is nothing to hand over to: %s", refusal)
+            with self._lock:
+                self._may_hand_over, self._handover = False, None
+            return
+        with self._lock:
+            handover.new = new
+            allocations.start(new, handover.generations, self._start_ended)
 
     def _queued(self, now: float) -> None:
         assert self._allocations is not None
@@ -621,7 +702,6 @@ class Controller:
         """Ask for the allocations that are wanted. Takes seconds, so not under the lock: heartbeats go on."""
         assert self._allocations is not None
         while self._to_ask:
-            self._allocations.release_given_up()
             try:
                 self._start_ranks(self._allocations.ask(), self._to_ask[0])
             except BeamcastError as error:
@@ -652,6 +732,8 @@ class Controller:
         assert self._allocations is not None
         allocation = self._allocations.seat_of((record.identity.pool, record.identity.rank))
         self._died(record, now, f"its allocation is gone: {fate.why}")
+        if self._handover is not None and allocation is self._handover.old:
+            return  # it is to come again in the next allocation, whenever that begins
         if self._replacements or self._without_allocation:
             self._without_allocation.append(record)
             self._lost_at = now

@@ -142,6 +142,8 @@ class Roster:
             return Welcome(heartbeat_s=self._setup_period(), duty=self._duty(record))
         if record.live and request.member.generation <= record.identity.generation:
             return Unwelcome(reason=f"{request.member} is already running as pid {self._pid(record)}")
+        if request.member.generation < record.identity.generation:
+            return Unwelcome(reason=f"another has taken the place of {request.member}")
         if record.life.state in (RankState.DEAD, RankState.FAILED):
             record.life.on(RankEvent.RESTART, at=now)
         if record.life.state is RankState.FINISHED:

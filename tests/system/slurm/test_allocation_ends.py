@@ -26,13 +26,15 @@ ENDLESS = "source.simulate.frames=1000000"
 TOLD_WITHIN_S = 11.0
 
 
-def stream(lab: SlurmLab, folder: Path, *settings: str, mode: Mode = "workers", replacements: int = 0) -> str:
+def stream(
+    lab: SlurmLab, folder: Path, *settings: str, mode: Mode = "workers", allocation: tuple[str, ...] = ()
+) -> str:
     """Submit a run and wait until results come; returns its job."""
     if mode == "mpi":
         need("mpi")
     site = write_site(lab, folder, mode=mode)
     words = submit_command(folder, site, f"ends-{mode}", [*SETTINGS, *settings])
-    words += ["--set-site", f"allocation.replacements={replacements}"]
+    words += [f"--set-site=allocation.{setting}" for setting in allocation]
     with start_run(words, folder, lab.environment) as process:
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
@@ -103,7 +105,7 @@ def test_a_lost_allocation_is_replaced_and_no_frame_is_lost(
     empty_slurm: SlurmLab, tmp_path: Path, mode: Mode
 ) -> None:
     frames = ("source.simulate.frames=2500", "delivery=at-least-once", "deadlines.drain=90 s")
-    job = stream(empty_slurm, tmp_path, *frames, mode=mode, replacements=1)
+    job = stream(empty_slurm, tmp_path, *frames, mode=mode, allocation=("replacements=1",))
     empty_slurm.command("scancel", job)
     report = wait_for_end(tmp_path)
     assert report["state"] == "done", report["reason"]
@@ -130,4 +132,46 @@ def test_a_node_that_is_cut_off_ends_the_run_with_its_name(empty_slurm: SlurmLab
     assert "node2" in report["reason"] or "lost a node" in report["reason"], report["reason"]
     assert_exact(report)
     empty_slurm.wait_empty("node2")
+    assert_nothing_left(empty_slurm, tmp_path)
+
+
+def test_a_run_drains_before_its_walltime_ends(empty_slurm: SlurmLab, tmp_path: Path) -> None:
+    job = stream(
+        empty_slurm, tmp_path, ENDLESS, "delivery=at-least-once", allocation=("walltime=2 min", "margin=90 s")
+    )
+    report = wait_for_end(tmp_path)
+    assert report["state"] == "done"
+    assert f"the walltime of job {job} is about to end" in report["reason"]
+    assert report["frames"]["lost"] == 0
+    assert_exact(report)
+    assert_nothing_left(empty_slurm, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delivery", ["at-least-once", "at-most-once"])
+def test_a_run_is_handed_over_to_the_next_allocation(
+    empty_slurm: SlurmLab, tmp_path: Path, delivery: str
+) -> None:
+    """Two minutes of walltime, and three of stream: ranks move to another node."""
+    alone = (
+        "nodes=1",
+        "ranks_per_node=8",
+        "walltime=2 min",
+        "margin=20 s",
+        "handover=true",
+        "handover_lead=1 min",
+    )
+    frames = ("source.simulate.frames=12000", f"delivery={delivery}", "deadlines.drain=90 s")
+    job = stream(empty_slurm, tmp_path, *frames, allocation=alone)
+    report = wait_for_end(tmp_path, timeout_s=260)
+    assert report["state"] == "done", report["reason"]
+    assert report["frames"]["source"] == 12000
+    if delivery == "at-least-once":
+        assert report["frames"]["lost"] == 0
+    first, *others = report["allocations"]
+    assert (first["job"], first["reason"]) == (job, "was handed over")
+    assert others
+    hosts = {rank["host"] for pool in report["pools"] for rank in pool["ranks"]}
+    assert hosts.isdisjoint(first["nodes"])
+    assert_exact(report)
     assert_nothing_left(empty_slurm, tmp_path)
