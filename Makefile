@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # System tests mostly wait for processes to start: three at a time keep two cores busy.
 AT_ONCE ?= -n 3 --dist loadgroup
 
-.PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery bench-scale
+.PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery bench-scale bench-submit
 
 demo: $(STAMP)  ## Stream a simulated detector through a pool and back; SITE=local or local-mpi
 	@$(BIN)/python examples/first-light/demo.py --site "$(SITE)"
@@ -36,6 +36,9 @@ bench-delivery: $(STAMP)  ## At-least-once against at-most-once, unequal ranks, 
 
 bench-scale: $(STAMP)  ## 4096 ranks on one controller: time to ready, and what their heartbeats cost it
 	$(BIN)/python bench/scale.py
+
+bench-submit: $(STAMP)  ## From submission to ready on the Slurm lab, against a bare Parsl task (root)
+	$(BIN)/python bench/submit.py
 
 MINUTES ?= 0.5
 chaos: $(STAMP)  ## Hurt real runs in every way we promise to survive; MINUTES=30 for long random kills
