@@ -133,6 +133,13 @@ def _sets_fit_the_policy(workflow: Workflow) -> Iterator[Problem]:
             yield Problem(f"{sets} sets need at least {sets} ranks, and the pool has {pool.ranks}", where)
 
 
+def _least_ranks_are_ranks(workflow: Workflow) -> Iterator[Problem]:
+    for index, pool in enumerate(workflow.pools):
+        if pool.min_ranks is not None and pool.min_ranks > pool.ranks:
+            message = f"the pool has {pool.ranks} ranks, so {pool.min_ranks} never come"
+            yield Problem(message, _at(index, "min_ranks"), "Lower it, or raise ranks")
+
+
 def _channels_differ(workflow: Workflow) -> Iterator[Problem]:
     taken = {workflow.source.channel: "source.channel"}
     result = workflow.results.channel if workflow.results is not None else None
@@ -233,6 +240,7 @@ _RULES: tuple[Callable[[Workflow], Iterator[Problem]], ...] = (
     _results_come_from_a_pool,
     results_come_once,
     _sets_fit_the_policy,
+    _least_ranks_are_ranks,
     parts_fit,
     branches_fit,
     frames_can_be_repeated,

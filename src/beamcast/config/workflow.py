@@ -217,6 +217,10 @@ class Pool(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     ranks: Annotated[Count, Meta(description="how many processes")] = 1
+    min_ranks: Annotated[
+        Count | None,
+        Meta(description="so many have to be there for the run to begin, the others join; absent: all"),
+    ] = None
     gpu: Annotated[
         bool | None,
         Meta(

@@ -49,6 +49,8 @@ class MemberRecord:
     serves: tuple[str, ...] = ()
     # The last generation whose output could be found; readers stay with it until the next one serves.
     served_generation: int = 0
+    has_come: bool = False
+    has_served: bool = False
     heard_at: float = 0.0
     counters: Counters = field(default_factory=Counters)
     facts: dict[str, float] = field(default_factory=dict)
@@ -102,7 +104,7 @@ class Roster:
             pool.name: planned_seats(plan.site.node, pool, plan.places(pool)) for pool in plan.pools
         }
         self._turns = Turns(
-            {pool.name: pool.ranks for pool in plan.pools}, lambda pool, rank: self.ranks[pool][rank].usable
+            {pool.name: pool.ranks for pool in plan.pools}, lambda pool, rank: self._in_place(pool, rank)
         )
         dispatched = {pool.name for pool in plan.pools if plan.dispatches and pool.input == "source"}
         self._in_turn = {
@@ -155,6 +157,7 @@ class Roster:
         record.life.on(RankEvent.REGISTER, at=now)
         record.identity = request.member
         record.whereabouts = request.whereabouts
+        record.has_come = True
         record.heard_at = record.registered_at = now
         record.state = "registered"
         record.serves = ()
@@ -228,6 +231,7 @@ class Roster:
         record.serves = beat.serves
         if beat.serves:
             record.served_generation = beat.member.generation
+            record.has_served = True
         record.counters = beat.counters
         record.facts = beat.facts or record.facts
         record.has_service = bool(beat.rpc_channel)
@@ -327,15 +331,34 @@ class Roster:
                 return None
             return self._plan.inputs(pool, record.place, (), mirror_generation=mirror.served_generation)
         producers = [self.ranks[name][rank] for name, rank in self._plan.producers(pool)]
-        if not self.was_ready and not all(producer.serves for producer in producers):
+        if not self.was_ready and not all(self._serves_or_late(producer) for producer in producers):
             return None
         generations = [producer.served_generation for producer in producers]
-        return self._plan.inputs(pool, record.place, generations)
+        inputs = self._plan.inputs(pool, record.place, generations)
+        # One that is late is read from when it comes.
+        return tuple(one for one in inputs if producers[one.producer].has_served)
+
+    def _in_place(self, pool: str, rank: int) -> bool:
+        """Whether the next rank need not wait for this one."""
+        record = self.ranks[pool][rank]
+        return record.usable or self.is_late(record)
+
+    def _serves_or_late(self, record: MemberRecord) -> bool:
+        return bool(record.serves) or self.is_late(record)
+
+    def is_late(self, record: MemberRecord) -> bool:
+        """Whether the run does not wait for this rank: it has not come yet, and its pool has as many as it needs."""
+        if record.identity.kind != "rank" or record.has_come:
+            return False
+        pool = self._plan.pool(record.identity.pool)
+        if pool.min_ranks is None:
+            return False
+        return sum(each.has_come for each in self.ranks[pool.name]) >= pool.min_ranks
 
     def _result_inputs(self, pool: str) -> tuple[Input, ...] | None:
         """What the result server reads: as soon as all of it is served, and then each new generation of it."""
         ranks = self.ranks[pool]
-        if not self.was_ready and not all(rank.serves for rank in ranks):
+        if not self.was_ready and not all(self._serves_or_late(rank) for rank in ranks):
             return None
         return tuple(
             Input(
@@ -345,6 +368,7 @@ class Roster:
                 generation=rank.served_generation,
             )
             for rank in ranks
+            if rank.has_served
         )
 
     def _to_connect(self, record: MemberRecord) -> tuple[Input, ...] | None:
@@ -392,7 +416,7 @@ class Roster:
                     continue
                 current = reader.follows.get(number) == record.identity.generation
                 # While a reader is dead nobody waits for it: its frames are lost with it, and named.
-                if not current and (reader.live or not self.was_ready):
+                if not current and (reader.live or not (self.was_ready or self.is_late(reader))):
                     return False
         return True
 
@@ -421,7 +445,7 @@ class Roster:
 
     def all_ready(self) -> bool:
         """Whether every member's monitor has received an update, so that the first frame may come."""
-        return all(record.usable for record in self.members.values())
+        return all(record.usable or self.is_late(record) for record in self.members.values())
 
     def waiting_for(self) -> list[str]:
         """Members that are not ready, with their states."""

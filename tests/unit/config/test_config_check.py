@@ -83,6 +83,10 @@ BAD = [
         "pools[0].distribution.sets: 3 sets need at least 3 ranks, and the pool has 2",
     ),
     (
+        workflow(pool("a", ranks=2, min_ranks=3)),
+        "pools[0].min_ranks: the pool has 2 ranks, so 3 never come. Lower it, or raise ranks",
+    ),
+    (
         workflow(mirror={"channel": "det:image"}),
         "mirror.channel: 'det:image' is already source.channel. Give it a name of its own",
     ),

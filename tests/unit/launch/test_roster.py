@@ -26,13 +26,13 @@ from beamcast.pva.messages import (
 VERSIONS = Versions(beamcast="1", python="3", pvapy="5")
 
 
-def plan(ranks: int = 2, *, results: bool = True) -> RunPlan:
+def plan(ranks: int = 2, *, results: bool = True, min_ranks: int | None = None) -> RunPlan:
     workflow = Workflow(
         name="w",
         source=Source(channel="det"),
         pools=(
             Pool(name="collect", role="collector", input="work"),
-            Pool(name="work", role="consumer", input="source", ranks=ranks),
+            Pool(name="work", role="consumer", input="source", ranks=ranks, min_ranks=min_ranks),
         ),
         results=Results(pool="collect") if results else None,
     )
@@ -271,3 +271,68 @@ def test_slots_are_ranks_under_policy_each(ranks: int) -> None:
         assert isinstance(welcome, Welcome)
         assert welcome.duty is not None
         assert welcome.duty.slot == number
+
+
+def begun_with_one_of_two() -> Play:
+    """A run that needs one of two consumers: work/1 has come, work/0 has not."""
+    play = Play(Roster(plan(min_ranks=1)))
+    for member in (MIRROR, RESULTS, rank("work", 1), rank("collect", 0)):
+        assert isinstance(play.register(member), Welcome)
+    play.beat(MIRROR, "ready")
+    play.beat(rank("work", 1), "serving")
+    play.beat(rank("collect", 0), "serving")
+    play.follows["results"] = {0: 0}
+    play.beat(RESULTS, "ready")
+    return play
+
+
+def test_a_run_begins_with_as_many_ranks_as_it_needs() -> None:
+    play = begun_with_one_of_two()
+    read = orders(play.beat(rank("collect", 0), "serving")).connect
+    assert read is not None
+    assert [one.producer for one in read] == [1], "nobody waits for what is not served"
+    play.follows["collect/0"] = {1: 0}
+    play.beat(rank("collect", 0), "ready")
+    assert orders(play.beat(rank("work", 1), "serving")).connect is not None, "its turn does not wait either"
+    assert not play.roster.all_ready()
+    play.beat(rank("work", 1), "ready")
+    assert play.roster.all_ready()
+
+
+def test_without_min_ranks_all_are_waited_for() -> None:
+    play = Play(Roster(plan()))
+    for member in (MIRROR, RESULTS, rank("work", 1), rank("collect", 0)):
+        play.register(member)
+    play.beat(MIRROR, "ready")
+    play.beat(rank("work", 1), "serving")
+    assert orders(play.beat(rank("collect", 0), "serving")).connect is None
+    assert not play.roster.all_ready()
+
+
+def test_a_late_rank_joins_when_its_readers_receive_it() -> None:
+    play = begun_with_one_of_two()
+    play.follows["collect/0"] = {1: 0}
+    play.beat(rank("collect", 0), "ready")
+    play.beat(rank("work", 1), "ready")
+    play.roster.was_ready = True
+    assert isinstance(play.register(rank("work", 0)), Welcome)
+    assert not play.roster.all_ready()
+    assert orders(play.beat(rank("work", 0), "serving")).connect is None, (
+        "the collector does not receive it yet"
+    )
+    read = orders(play.beat(rank("collect", 0), "ready")).connect
+    assert read is not None
+    assert [one.producer for one in read] == [0, 1]
+    play.follows["collect/0"] = {0: 0, 1: 0}
+    play.beat(rank("collect", 0), "ready")
+    assert orders(play.beat(rank("work", 0), "serving")).connect is not None
+
+
+def test_a_rank_that_comes_in_time_is_waited_for_all_the_same() -> None:
+    play = begun_with_one_of_two()
+    play.register(rank("work", 0))
+    assert orders(play.beat(rank("collect", 0), "serving")).connect is None
+    play.beat(rank("work", 0), "serving")
+    read = orders(play.beat(rank("collect", 0), "serving")).connect
+    assert read is not None
+    assert [one.producer for one in read] == [0, 1]
