@@ -9,7 +9,7 @@ from beamcast.members.keeper import place_by_mpi
 
 if __name__ == "__main__":
     size, cpu_sets = int(sys.argv[1]), tuple(sys.argv[2:])
-    errand = place_by_mpi("", "pool", 0, size)
+    errand = place_by_mpi("", "pool", 0, size, first_generation=0, understudy=False)
     node = NodeShare(gpus=tuple("ABCD"[: len(cpu_sets)]), cpu_sets=cpu_sets)
     share = node.of(errand.local_rank, errand.local_size)
     bind(share)

@@ -53,6 +53,7 @@ def run_and_start(folder: Path, site: Path, words: list[str], environment: Mappi
 def check_report(folder: Path) -> list[dict[str, object]]:
     report = read_report(folder)
     assert (report["state"], report["frames"]["collected"], report["frames"]["lost"]) == ("done", FRAMES, 0)
+    assert [pool["turns"] for pool in report["pools"]] == ["as planned", ""]
     ranks: list[dict[str, object]] = next(
         pool["ranks"] for pool in report["pools"] if pool["name"] == "stats"
     )

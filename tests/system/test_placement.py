@@ -67,6 +67,7 @@ def test_a_set_for_each_gpu_and_the_report_says_who_had_which(tmp_path: Path, si
     had = [(rank["gpu"], rank["cpus"]) for rank in ranks]
     assert had == [("A", CPUS[0]), ("A", CPUS[0]), ("B", CPUS[1]), ("B", CPUS[1])]
     assert [rank["slot"] for rank in ranks] == [0, 0, 1, 1]
+    assert [pool["turns"] for pool in report["pools"]] == ["as planned", ""]
     assert [rank["processed"] for rank in ranks] == [100] * 4
     assert {rank["misplaced"] for pool in report["pools"] for rank in pool["ranks"]} == {""}
     assert report["frames"]["lost"] == 0

@@ -248,6 +248,10 @@ class Ledger:
             failed=count_from_key(frames.failed, first),
         )
 
+    def received_by(self, pool: str, rank: int) -> BitMap64:
+        """Return a copy of the frames of the run that a rank has got. Raises ValueError as `rank_counts`."""
+        return from_key(self._rank(pool, rank).received, self._first)
+
     def _note(self, keys: BitMap64) -> None:
         self._known |= keys
         self._changed |= keys

@@ -10,6 +10,7 @@ from beamcast.core.keyset import decode_keys
 from beamcast.core.ledger import FrameTotals, Ledger
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
+from beamcast.launch.turn_check import turns_of
 from beamcast.observe.report import (
     FailedFrameReport,
     Frames,
@@ -156,6 +157,7 @@ class Accounts:
         totals = self.ledger.totals()
         timing = self.moments.timing()
         seconds = timing.streaming or 0.0
+        over = self.moments.drained is not None and not totals.lost
         return Report(
             run=self.plan.run,
             state=state,
@@ -173,6 +175,7 @@ class Accounts:
                     name=pool.name,
                     role=pool.role,
                     ranks=tuple(self._rank(record, seconds) for record in roster.ranks[pool.name]),
+                    turns=turns_of(self.plan, pool, roster.ranks[pool.name], self.ledger) if over else "",
                 )
                 for pool in self.plan.pools
             ),

@@ -129,9 +129,9 @@ def _mpi_body(plan: RunPlan, start: MpiStart) -> str:
         per_node = -(-pool.ranks // nodes)
         hosts = "" if local else f'"$(hosts {firsts[pool.name] + 1} {firsts[pool.name] + nodes})"'
         launch = _mpi_launch(start, ranks=pool.ranks, per_node=per_node, nodes=nodes, hosts=hosts)
-        lines.append(
-            f"{launch} {_KEEPER} --pool {pool.name} --size {pool.ranks} --max-restarts {pool.restart.max_restarts} &"
-        )
+        rank = f"--pool {pool.name} --size {pool.ranks} --max-restarts {pool.restart.max_restarts}"
+        alone = "" if pool.restart.understudy else " --no-understudy"
+        lines.append(f"{launch} {_KEEPER} {rank}{alone} &")
     # The script must not end before its last start has, and a failed start is the script's failure.
     return "\n".join(
         [*lines, "failed=0", 'for start in $(jobs -p); do wait "$start" || failed=$?; done', "exit $failed"]

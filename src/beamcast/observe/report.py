@@ -62,11 +62,13 @@ class RankReport(Part, frozen=True, kw_only=True):
 
 
 class PoolReport(Part, frozen=True, kw_only=True):
-    """One pool."""
+    """One pool. `turns`: whether frames arrived in the order of slots, looked at when a run is over that lost nothing;
+    empty: not looked at."""
 
     name: str
     role: str
     ranks: tuple[RankReport, ...]
+    turns: str = ""
 
 
 class Timing(Part, frozen=True, kw_only=True):

@@ -38,6 +38,8 @@ def summary(report: Report) -> RenderableType:
         parts.append(_places(report))
     if len(report.allocations) > 1 or any(each.reason for each in report.allocations):
         parts.append(_allocations(report))
+    if wrong := [pool for pool in report.pools if pool.turns not in ("", "as planned")]:
+        parts += [Text(f"{pool.name}: {pool.turns}", style="yellow") for pool in wrong]
     if report.missing:
         parts.append(_missing(report))
     if report.failed_frames:
