@@ -68,6 +68,12 @@ class Source(Struct, frozen=True, kw_only=True):
             description="end the run when no frame came for this long; absent: only when told or all are sent"
         ),
     ] = None
+    first_frame_timeout: Annotated[
+        Seconds | None,
+        Meta(
+            description="end the run when no frame came this long after it was ready; absent: wait until told"
+        ),
+    ] = None
     simulate: Annotated[Simulation | None, Meta(description="start a simulator as the source")] = None
 
 

@@ -555,6 +555,16 @@ class Controller:
             self._move(RunEvent.FIRST_FRAME)
         elif self._stop_asked:
             self._end_stream(now, "stopped by the user")
+        else:
+            self._check_first_frame(now - moments.started)
+
+    def _check_first_frame(self, waited_s: float) -> None:
+        timeout = self._plan.workflow.source.first_frame_timeout
+        if timeout is not None and waited_s > timeout:
+            raise WorldError(
+                f"no frame came from {self._plan.source_channel} within {timeout} after the run was ready",
+                hint="is the detector acquiring? source.first_frame_timeout says how long to wait for it",
+            )
 
     def _streaming(self, now: float) -> None:
         self._note_first_result(now)
