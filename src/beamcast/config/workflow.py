@@ -68,6 +68,20 @@ class Source(Struct, frozen=True, kw_only=True):
             description="end the run when no frame came for this long; absent: only when told or all are sent"
         ),
     ] = None
+    mode: Annotated[
+        Literal["monitor", "put", "rpc"],
+        Meta(
+            description="monitor: a server elsewhere has the channel; put, rpc: we serve it, and clients write each "
+            "frame into it or send it as an RPC"
+        ),
+    ] = "monitor"
+    fields: Annotated[
+        dict[str, object] | None,
+        Meta(
+            description="with put and rpc: the structure of a frame, field by type ('double', 'int[]', 'time', a table "
+            "of fields); absent: NTNDArray"
+        ),
+    ] = None
     first_frame_timeout: Annotated[
         Seconds | None,
         Meta(
@@ -187,6 +201,20 @@ class Distribution(Struct, frozen=True, kw_only=True):
     updates: Annotated[Count, Meta(description="consecutive frames in one turn")] = 1
 
 
+class Forward(Struct, frozen=True, kw_only=True):
+    """A channel elsewhere into which a pool writes each of its outputs, besides serving it."""
+
+    mode: Annotated[
+        Literal["rpc", "put"],
+        Meta(description="rpc: each output is answered; put: into a record, which keeps its last value only"),
+    ] = "rpc"
+    channel: Annotated[ChannelName, Meta(description="the RPC service, or the record")]
+    address: Annotated[str, Meta(description="host:port of its server")]
+    timeout: Annotated[Seconds, Meta(description="a frame whose output is not taken by then has failed")] = (
+        Seconds(5.0)
+    )
+
+
 class Pool(Struct, frozen=True, kw_only=True):
     """All ranks of one stage."""
 
@@ -247,6 +275,9 @@ class Pool(Struct, frozen=True, kw_only=True):
         Annotated[str, Meta(min_length=1)] | None,
         Meta(description="key file with which to seal what the pool publishes; absent: it is not sealed"),
     ] = None
+    forward: Annotated[
+        Forward | None, Meta(description="write each output to a server elsewhere too; absent: only serve it")
+    ] = None
     output_id_field: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
         Meta(
@@ -284,6 +315,18 @@ class Pool(Struct, frozen=True, kw_only=True):
     receiver_queue: Annotated[
         Count, Meta(description="frames that a rank may hold before it processes them")
     ] = 1000
+    server_queue_bytes: Annotated[
+        Bytes | None,
+        Meta(
+            description="the same in bytes: as many frames of the first one's size as fit; absent: server_queue"
+        ),
+    ] = None
+    receiver_queue_bytes: Annotated[
+        Bytes | None,
+        Meta(
+            description="the same in bytes: as many frames of the first one's size as fit; absent: receiver_queue"
+        ),
+    ] = None
     reorder_window: Annotated[Count, Meta(description="collector: frames held back to restore the order")] = (
         2048
     )

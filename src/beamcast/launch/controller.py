@@ -243,9 +243,13 @@ class Controller:
             self._name_server.serve_at(
                 {self._plan.source_channel: Endpoint.parse(self._plan.workflow.source.address)}
             )
-        for each in self._plan.workflow.metadata:
-            if each.address is not None:
-                self._name_server.serve_at({each.channel: Endpoint.parse(each.address)})
+        elsewhere = [(each.channel, each.address) for each in self._plan.workflow.metadata]
+        elsewhere += [
+            (pool.forward.channel, pool.forward.address) for pool in self._plan.pools if pool.forward
+        ]
+        for channel, address in elsewhere:
+            if address is not None:
+                self._name_server.serve_at({channel: Endpoint.parse(address)})
 
     # -- members that run here -------------------------------------------------------------------------------------
 
@@ -256,15 +260,20 @@ class Controller:
             simulated = [each.channel for each in self._plan.workflow.metadata if each.simulate]
             self._children.start("simulator", "simulator", f"--channel={source.channel}", f"--simulation={simulation}",
                         f"--base={self._plan.base}", *(f"--metadata={name}" for name in simulated))  # fmt: skip
-        search = [] if source.simulate is not None or source.address is not None else ["--search"]
+        if source.mode != "monitor":
+            fields = [f"--fields={msgspec.json.encode(source.fields).decode()}"] if source.fields else []
+            rpc = [f"--rpc={source.channel}"] if source.mode == "rpc" else []
+            self._children.start("intake", "intake", f"--record={self._plan.frames_channel}", *rpc, *fields)
+        ours = source.simulate is not None or source.mode != "monitor"
+        search = [] if ours or source.address is not None else ["--search"]
         self._start_metadata(search)
         if self._plan.dispatches:
             plan = encode_dispatch_plan(self._plan.dispatch_plan(self._dir.path))
             self._children.start("mirror", "dispatching", f"--plan={plan}", *search)
             return
         self._children.start("mirror", "mirror", "--kind=mirror", f"--channel={self._plan.mirror_channel}",
-                    f"--source={source.channel}", f"--provider={source.protocol}", f"--id-field={source.id_field}",
-                    f"--queue={self._plan.workflow.mirror.queue}",
+                    f"--source={self._plan.frames_channel}", f"--provider={source.protocol}",
+                    f"--id-field={source.id_field}", f"--queue={self._plan.workflow.mirror.queue}",
                     f"--appear-timeout={float(source.appear_timeout)}", *search,
                     *(["--watch-source"] if self._plan.mirror_watches_source else []))  # fmt: skip
 

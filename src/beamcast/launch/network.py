@@ -72,6 +72,8 @@ def _services(plan: RunPlan) -> Iterator[Service]:
         yield Service("Parsl interchange", "cluster", 1, ("Parsl's workers",), None)
     if workflow.source.simulate is not None:
         yield Service("simulator", "beamline", 1, ("mirror",))
+    if workflow.source.mode != "monitor":
+        yield Service("intake", "beamline", 2 if workflow.source.mode == "rpc" else 1, ("detector", "mirror"))
     # Under at-least-once delivery ranks report to it.
     yield Service("mirror", "cluster", 2 if plan.dispatches else 1, ("ranks",))
     if workflow.metadata:

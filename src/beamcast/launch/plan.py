@@ -60,6 +60,11 @@ class RunPlan:
         return self.workflow.source.channel
 
     @property
+    def frames_channel(self) -> str:
+        """The channel that the mirror monitors: the detector's, or what is filled by RPC."""
+        return f"{self.prefix}:intake" if self.workflow.source.mode == "rpc" else self.source_channel
+
+    @property
     def mirror_channel(self) -> str:
         """The channel that ranks read in place of the detector's."""
         return self.workflow.mirror.channel or f"{self.prefix}:mirror"
@@ -141,7 +146,7 @@ class RunPlan:
         folder = mirror.spill_folder
         return DispatchPlan(
             channel=self.dispatcher,
-            source=source.channel,
+            source=self.frames_channel,
             id_field=source.id_field,
             queue=mirror.queue,
             appear_timeout_s=float(source.appear_timeout),
@@ -194,7 +199,7 @@ class RunPlan:
         by_mirror = source.protocol == "ca"  # it is the mirror that numbers the updates
         return MetadataPlan(
             channel=self.metadata_channel,
-            frames=self.mirror_channel if by_mirror else source.channel,
+            frames=self.mirror_channel if by_mirror else self.frames_channel,
             id_field=source.id_field,
             timestamp_field=source.timestamp_field,
             appear_timeout_s=float(source.appear_timeout),

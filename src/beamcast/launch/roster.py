@@ -93,6 +93,8 @@ class Roster:
         self._add(MemberId(kind="mirror"))
         if plan.workflow.source.simulate is not None:
             self._add(MemberId(kind="simulator"))
+        if plan.workflow.source.mode != "monitor":
+            self._add(MemberId(kind="intake"))
         if plan.workflow.metadata:
             self._add(MemberId(kind="metadata"))
         if plan.workflow.results is not None:

@@ -24,6 +24,7 @@ from beamcast.members.understudy import wait_for_cue
 from beamcast.pools.acks import Acks
 from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.consumer import ConsumerLoop
+from beamcast.pools.forward import Forwarder
 from beamcast.pools.frame import Frame, GatheredFrame
 from beamcast.pools.inputs import Inputs, id_field_of, look_at, payload_bytes
 from beamcast.pools.memory import keep_freed_memory
@@ -96,10 +97,15 @@ class Rank:
         )
         self._processor = load_processor(pool.processor, pool.params, base=Path(duty.base), station=station)
         self._pusher = self._make_pusher() if duty.push_channel else None
+        self._forward = Forwarder(pool.forward) if pool.forward is not None else None
         self._opener = PoolOpener(Path(duty.base) / pool.open) if pool.open is not None else None
         self._sealer = self._make_sealer()
         self._output = open_output(
-            self._processor, station, tap=self._push if self._pusher else None, seal=self._sealer
+            self._processor,
+            station,
+            tap=self._push if self._pusher else None,
+            seal=self._sealer,
+            first=self._forward,
         )
         self._gatherer = self._make_gatherer()
         self._work: Work = make_work(
@@ -250,6 +256,7 @@ class Rank:
         if probe is None:
             return False
         id_field = id_field_of(probe, self._id_fields, channel=channel)
+        self._size_queues(payload_bytes(probe))
         if self._stacked:
             probe = first_frame(probe, id_field=id_field)
         record = self._output.open(probe if self._opener is None else self._opener.look(probe))
@@ -262,6 +269,16 @@ class Rank:
         )
         self._member.now("serving")
         return True
+
+    def _size_queues(self, frame_bytes: int) -> None:
+        pool = self._duty.pool
+        # What the dispatcher may have under way to a rank is bounded by the window.
+        dispatched = bool(self._duty.dispatch_channel) and pool.input == "source"
+        self._inputs.size_queues(
+            frame_bytes,
+            receiver_bytes=pool.receiver_queue_bytes,
+            server_bytes=None if dispatched else pool.server_queue_bytes,
+        )
 
     def _connect(self) -> bool:
         """Join the distribution and wait for the first updates. False when told to stop before."""

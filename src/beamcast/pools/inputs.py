@@ -5,6 +5,7 @@ through (the probe) and may belong to another rank, so it is never processed. Af
 current value again; an id that repeats is counted as a duplicate.
 """
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -96,6 +97,14 @@ def look_at(channel: str, *, timeout_s: float, should_stop: Callable[[], bool]) 
     return None
 
 
+def frames_that_fit(queue_bytes: int, frame_bytes: int) -> int:
+    """How many frames a queue of that many bytes holds; one at least, or nothing would come through."""
+    return max(1, queue_bytes // frame_bytes)
+
+
+_QUEUE_SIZE = re.compile(r"queueSize=[0-9]+")
+
+
 class MonitoredChannel:
     """One monitor. `queue` holds updates in the order in which they came."""
 
@@ -120,7 +129,9 @@ class MonitoredChannel:
         id_fields: tuple[str, ...],
         keys: EpochTracker | FixedEpoch,
         gathered: list[int],
+        server_queue: int | None = None,
     ) -> None:
+        """`server_queue`: frames, instead of those that the request says."""
         import pvaccess
 
         self.spec = spec
@@ -134,7 +145,10 @@ class MonitoredChannel:
         self.read_id: Callable[[Any], Any] = itemgetter(self.id_field)
         self.probe: Any = None
         self._channel = pvaccess.Channel(spec.channel)
-        self._channel.qMonitor(self.queue, spec.request)
+        request = spec.request
+        if server_queue is not None:
+            request = _QUEUE_SIZE.sub(f"queueSize={server_queue}", request)
+        self._channel.qMonitor(self.queue, request)
 
     def take_probe(self, id_fields: tuple[str, ...]) -> bool:
         """Whether the first update is there; DataError when it has none of the id fields."""
@@ -189,11 +203,19 @@ class Inputs:
         self._fixed = FixedEpoch(Epoch(epoch)) if fixed_epoch else None
         self._shared = EpochTracker(Epoch(epoch), counting=counting) if together and not fixed_epoch else None
         self._queue_length = queue_length
+        self._server_queue: int | None = None
         self._id_fields = id_fields
         self._epoch = epoch
         self.channels: list[MonitoredChannel] = []
         # What came from which producer, by its rank; appended by a collector's loop, taken by the heartbeat.
         self.gathered: defaultdict[int, list[int]] = defaultdict(list)
+
+    def size_queues(self, frame_bytes: int, *, receiver_bytes: int | None, server_bytes: int | None) -> None:
+        """Choose queues by bytes for the monitors to come; without effect for a frame of unknown size (0)."""
+        if frame_bytes and receiver_bytes is not None:
+            self._queue_length = frames_that_fit(receiver_bytes, frame_bytes)
+        if frame_bytes and server_bytes is not None:
+            self._server_queue = frames_that_fit(server_bytes, frame_bytes)
 
     def follow(self, wanted: tuple[Input, ...]) -> list[MonitoredChannel]:
         """Connect to what is wanted and not yet monitored, leave what is not wanted any more; returns those left."""
@@ -221,6 +243,7 @@ class Inputs:
             id_fields=self._id_fields,
             keys=self._fixed or self._shared or EpochTracker(Epoch(self._epoch), counting=self._counting),
             gathered=self.gathered[spec.producer],
+            server_queue=self._server_queue,
         )
 
     def count_epochs(self) -> None:

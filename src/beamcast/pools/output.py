@@ -24,6 +24,7 @@ from beamcast.pva.ndarray import MAX_FRAME_ID, make_ndarray, set_image
 Publish = Callable[[Any, Frame], None]
 # Gets what is published: its frame's key, None where the processor publishes by itself, and the object.
 Tap = Callable[[int | None, Any], None]
+First = Callable[[Any], None]
 
 
 def output_channels(channel: str, count: int) -> tuple[str, ...]:
@@ -43,6 +44,7 @@ class Branch:
         fields: Mapping[str, Any] | None,
         tap: Tap | None = None,
         seal: PoolSealer | None = None,
+        first: First | None = None,
     ) -> None:
         """`seal` seals what is published, and so what the record shows first."""
         import pvaccess
@@ -52,6 +54,7 @@ class Branch:
         self.record = record
         if seal is not None:
             self.record, self._seal = seal.fit(record)
+        self._first = first
         self._channel = channel
         self._update = server.update
         self._pv_type: type = pvaccess.PvObject
@@ -79,6 +82,8 @@ class Branch:
         """Publish a PvObject; DataError when it is not of the record's structure."""
         if self._seal is not None:
             pv = self._seal(pv, key)
+        if self._first is not None:
+            self._first(pv)
         try:
             self._update(self._channel, pv)
         except ValueError as error:
@@ -131,15 +136,17 @@ class Output:
         fields: Sequence[Mapping[str, Any] | None],
         tap: Tap | None = None,
         seal: PoolSealer | None = None,
+        first: First | None = None,
     ) -> None:
         """`records(probe)` gives the PvObjects that the `count` records are made like, `fields` the declared fields
-        of each, None where no dictionary is returned. `tap` gets what is published on the first channel.
-        `seal` seals what is published."""
+        of each, None where no dictionary is returned. `tap` gets what is published on the first channel,
+        `first` gets it before that. `seal` seals what is published."""
         self._server = server
         self._records = records
         self._fields = fields
         self._tap = tap
         self._seal = seal
+        self._first = first
         self._branches: list[Branch] = []
         self.channels = output_channels(channel, count)
         self.published = 0
@@ -148,11 +155,14 @@ class Output:
     def open(self, probe: Any) -> Any:
         """Make the records, `probe` being an update of the input, before the first frame; gives the first."""
         made = self._records(probe)
-        taps = [self._tap, *[None] * (len(self.channels) - 1)]
         self._branches = [
-            Branch(self._server, channel, record=record, fields=fields, tap=tap, seal=self._seal)
-            for channel, record, fields, tap in zip(self.channels, made, self._fields, taps, strict=True)
-        ]
+            Branch(self._server, channel, record=record, fields=fields,
+                   tap=None if number else self._tap, first=None if number else self._first,
+                   seal=self._seal)
+            for number, (channel, record, fields) in enumerate(
+                zip(self.channels, made, self._fields, strict=True)
+            )
+        ]  # fmt: skip
         return self._branches[0].record
 
     def send(self, pv: Any) -> None:

@@ -19,7 +19,7 @@ from beamcast.pools.adapter import PvapyProcessor, is_pvapy_class, pvapy_config
 from beamcast.pools.context import Context, Station
 from beamcast.pools.frame import Frame
 from beamcast.pools.native import NativeProcessor
-from beamcast.pools.output import Output, Tap
+from beamcast.pools.output import First, Output, Tap
 from beamcast.pools.output_seal import PoolSealer
 from beamcast.pools.params import checked_arguments
 
@@ -85,10 +85,16 @@ def load_processor(
 
 
 def open_output(
-    processor: LoadedProcessor, station: Station, *, tap: Tap | None = None, seal: PoolSealer | None = None
+    processor: LoadedProcessor,
+    station: Station,
+    *,
+    tap: Tap | None = None,
+    seal: PoolSealer | None = None,
+    first: First | None = None,
 ) -> Output:
-    """The output channels that fit a processor; `Output.open` then makes the records, `tap` gets what is published,
-    after `seal` has sealed it."""
+    """The output channels that fit a processor; `Output.open` then makes the records. `tap` gets what is published,
+    after `seal` has sealed it, `first` what is going to be: if it raises, the frame has failed and nothing is
+    published."""
     output = Output(
         station.server,
         station.output_channel,
@@ -97,6 +103,7 @@ def open_output(
         fields=processor.fields,
         tap=tap,
         seal=seal,
+        first=first,
     )
     if isinstance(processor, PvapyProcessor):
         processor.attach(output.send)

@@ -14,7 +14,7 @@ from beamcast.config.workflow import Metadata, Pool, Source
 
 PROTOCOL_VERSION = 1
 
-MemberKind = Literal["mirror", "simulator", "metadata", "results", "rank"]
+MemberKind = Literal["mirror", "simulator", "intake", "metadata", "results", "rank"]
 MemberState = Literal["registered", "serving", "ready", "running", "drained", "finished", "failed"]
 
 

@@ -1,0 +1,129 @@
+"""The intake of a run whose source does not serve its frames, but writes them: into a PV (`put`) or by RPC.
+
+The choice: what comes in becomes updates of a record that the mirror monitors like any detector's, so both kinds of
+delivery, metadata and the accounts work as with a detector. An RPC is answered when its frame is published, so nothing
+is lost that was answered with status 0, and a frame of another structure is refused with the reason. A `put` is seen
+by monitors of the record, each as an update of its own.
+"""
+
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+import msgspec
+
+from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
+from beamcast.pva.declared import declared_object
+from beamcast.pva.environment import check_bound, free_port
+from beamcast.pva.messages import Counters, MemberId, Orders
+
+logger = logging.getLogger(__name__)
+
+
+class Intake:
+    """Serves the record, and with `rpc` the service that fills it."""
+
+    def __init__(self, member: Member, server: Any, *, record: str, blank: Any) -> None:
+        import pvaccess
+
+        self._member = member
+        self._server = server
+        self._record = record
+        self._blank = blank
+        self._lock = threading.Lock()
+        self._ok = pvaccess.PvObject({"status": pvaccess.INT, "errorMessage": pvaccess.STRING})
+        self._published = self._refused = 0
+        self.stop = False
+
+    def run(self, *, rpc: str, ground: Ground) -> None:
+        """Until told to stop; `rpc` is the channel of the service, empty for none."""
+        self._server.addRecord(self._record, self._blank)
+        service = self._open_service(rpc, ground) if rpc else None
+        self._member.serves = (self._record,)
+        self._member.now("ready")
+        try:
+            while not (self.stop or self._member.abandoned):
+                time.sleep(0.02)
+        finally:
+            if service is not None:
+                service.stopListener()
+
+    def _open_service(self, channel: str, ground: Ground) -> Any:
+        import pvaccess
+
+        join = ground.join
+        port = free_port(
+            join.first_port, join.last_port, ground.address, prefer=ground.port + 1 - join.first_port
+        )
+        # The server reads the environment when it starts: the second one of this process gets a port of its own.
+        os.environ["EPICS_PVAS_SERVER_PORT"] = str(port)
+        service = pvaccess.RpcServer()
+        service.registerService(channel, self.take)
+        service.startListener()
+        time.sleep(0.05)
+        check_bound([port])
+        self._member.rpc_channel, self._member.rpc_port = channel, port
+        return service
+
+    def take(self, pv: Any) -> Any:
+        """One frame by RPC; runs on a pvAccess thread. The answer has PvaPy's fields: status 0 is published."""
+        with self._lock:
+            answer = self._ok.copy()
+            try:
+                self._server.update(self._record, pv)
+            except ValueError as error:
+                self._refused += 1
+                if self._refused == 1:
+                    logger.warning("a frame is refused: %s", error)
+                answer["status"] = -1
+                answer["errorMessage"] = f"the frame does not have the structure of this source: {error}"
+            else:
+                self._published += 1
+            return answer
+
+    def obey(self, orders: Orders) -> None:
+        """Take orders; runs on the heartbeat thread."""
+        self.stop = self.stop or orders.stop
+
+    def collect(self) -> Report:
+        """What came; runs on the heartbeat thread."""
+        return Report(
+            counters=Counters(published=self._published),
+            facts={"taken": float(self._published), "refused": float(self._refused)},
+        )
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = member_parser(__doc__ or "")
+    parser.add_argument("--record", required=True, help="the channel that the mirror monitors")
+    parser.add_argument(
+        "--rpc", default="", help="the channel of the RPC service; absent: clients put into the record"
+    )
+    parser.add_argument("--fields", default="", help="structure of a frame as JSON; absent: NTNDArray")
+    arguments = parser.parse_args()
+    fields = msgspec.json.decode(arguments.fields) if arguments.fields else None
+    ground = prepare(arguments, lambda join: join.beamline_interfaces)
+    identity = MemberId(kind="intake", generation=arguments.generation)
+
+    def body(member: Member) -> int:
+        import pvaccess
+
+        server = pvaccess.PvaServer()
+        ground.check_port()
+        member.register(ground.whereabouts())
+        with member.live(collect=Report, obey=lambda orders: None):
+            blank = declared_object(fields) if fields else pvaccess.NtNdArray()
+            one = Intake(member, server, record=arguments.record, blank=blank)
+            member.live(collect=one.collect, obey=one.obey)
+            one.run(rpc=arguments.rpc, ground=ground)
+        return EXIT_FAILED if member.abandoned else EXIT_DONE
+
+    leave(run_member(ground, identity, body))
+
+
+if __name__ == "__main__":
+    main()

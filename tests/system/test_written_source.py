@@ -1,0 +1,173 @@
+"""Frames that clients write to a run, by RPC or put, and outputs that a pool writes to a server elsewhere."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import p4p.client.thread
+import pytest
+from p4p import Type, Value
+from test_control import client
+from test_run import Case, case, until
+
+__all__ = ["case"]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
+
+FIELDS = 'fields = { uniqueId = "long", timeStamp = "time", spectrum = "double[]" }'
+SPECTRUM = Type([("uniqueId", "l"), ("timeStamp", ("S", "time_t", [("secondsPastEpoch", "l"), ("nanoseconds", "i"),
+                 ("userTag", "i")])), ("spectrum", "ad")])  # fmt: skip
+
+# A receiver as PvaPy's framework has them; prints its port and, when a file appears, the ids that came.
+RECEIVER = """
+import os, sys, time
+from pathlib import Path
+from beamcast.pva.environment import apply_environment, bound_ports, free_port, server_environment
+mode, channel, over = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+port = free_port(43000, 43999, "127.0.0.1", prefer=os.getpid() % 1000)
+apply_environment(server_environment(address="127.0.0.1", port=port))
+import pvaccess as pva
+from pvapy.hpc.rpcDataReceiver import RpcDataReceiver
+ids = []
+if mode == "rpc":
+    RpcDataReceiver(channel, lambda pv: ids.append(pv["uniqueId"]), None).start()
+else:
+    server = pva.PvaServer()
+    server.addRecord(channel, pva.NtNdArray(), lambda pv: ids.append(pv["uniqueId"]))
+while port not in bound_ports():
+    time.sleep(0.05)
+print(port, flush=True)
+while not over.exists():
+    time.sleep(0.05)
+print(ids, flush=True)
+os._exit(0)
+"""
+
+
+def spectrum(number: int) -> Value:
+    return Value(SPECTRUM, {"uniqueId": number, "spectrum": np.full(8, float(number))})
+
+
+def written(case: Case, mode: str, *, top: str = "") -> None:
+    case.write(simulate=False, source=f'mode = "{mode}"\n{FIELDS}', top=top)
+
+
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+def test_frames_by_rpc_are_all_there_when_they_are_answered(case: Case, delivery: str) -> None:
+    written(case, "rpc", top=f'delivery = "{delivery}"')
+    run = case.start()
+    run.wait_for("is ready", 90)
+    with client(case) as pva:
+        first = begin(case, run, lambda number: call(pva, case, spectrum(number)))
+        for number in range(first, first + 300):
+            call(pva, case, spectrum(number))
+        odd = Value(Type([("uniqueId", "l"), ("other", "d")]), {"uniqueId": 10**6})
+        refused = pva.rpc(f"{case.prefix}:image", odd, timeout=10)
+        assert refused["status"] == -1
+        assert "does not have the structure of this source" in refused["errorMessage"]
+    stop(case, run, first + 300 - 1)
+
+
+def test_frames_put_by_a_slow_client_are_all_there(case: Case) -> None:
+    written(case, "put")
+    run = case.start()
+    run.wait_for("is ready", 90)
+    channel = f"{case.prefix}:image"
+    with client(case) as pva:
+
+        def put(number: int) -> None:
+            pva.put(
+                channel, {"uniqueId": number, "spectrum": np.full(8, float(number))}, timeout=10, get=False
+            )
+            time.sleep(0.01)
+
+        first = begin(case, run, put)
+        for number in range(first, first + 100):
+            put(number)
+    stop(case, run, first + 100 - 1)
+
+
+def call(pva: "p4p.client.thread.Context", case: Case, frame: Value) -> None:
+    answer = pva.rpc(f"{case.prefix}:image", frame, timeout=10)
+    assert answer["status"] == 0, answer
+
+
+def begin(case: Case, run: object, send: object) -> int:
+    """Send until the run counts; the next id."""
+    number = 0
+    deadline = time.monotonic() + 30
+    while "is streaming" not in (case.folder / "run.log").read_text():
+        assert time.monotonic() < deadline
+        number += 1
+        send(number)  # type: ignore[operator]
+    return number + 1
+
+
+def stop(case: Case, run: object, last: int) -> None:
+    """End the run in good order; every frame up to the last came through."""
+    with client(case) as pva:
+        result = f"{case.prefix}:result"
+        until(
+            lambda: pva.get(result)["uniqueId"] == last, 30, lambda: f"the last result is {pva.get(result)}"
+        )
+        assert pva.get(result)["spectrum"].tolist() == [float(last)] * 8
+    done = subprocess.run([sys.executable, "-m", "beamcast", "stop", "run"], cwd=case.folder, check=False)
+    assert done.returncode == 0
+    assert run.wait(60) == 0, run.output[-3000:]  # type: ignore[attr-defined]
+    frames = case.report()["frames"]
+    assert frames["lost"] == frames["failed"] == frames["skipped"] == 0
+    assert frames["collected"] == frames["source"]
+    case.assert_nothing_left()
+
+
+@contextmanager
+def receiver(case: Case, mode: str) -> Iterator["subprocess.Popen[str]"]:
+    over = case.folder / "over"
+    words = [sys.executable, "-c", RECEIVER, mode, f"{case.prefix}:elsewhere", str(over)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("mode", ["rpc", "put"])
+def test_outputs_are_written_to_a_server_elsewhere(case: Case, mode: str) -> None:
+    with receiver(case, mode) as there:
+        assert there.stdout is not None
+        port = there.stdout.readline().strip()
+        forward = f'forward = {{ mode = "{mode}", channel = "{case.prefix}:elsewhere", address = "127.0.0.1:{port}" }}'
+        case.write(
+            frames=100,
+            rate=25,
+            pool=f'{forward}\n[[pools]]\nname = "second"\nrole = "consumer"\ninput = "source"',
+        )
+        run = case.start("--quiet")
+        assert run.wait(90) == 0, run.output[-3000:]
+        (case.folder / "over").touch()
+        ids = json.loads(there.stdout.readline())
+    assert case.report()["frames"]["lost"] == 0
+    if mode == "rpc":
+        assert sorted(ids) == list(range(1, 101)), "each was answered"
+    else:
+        # Two ranks put into one record; what was overwritten before anybody looked is not seen.
+        assert set(ids) <= set(range(1, 101))
+        assert len(set(ids)) > 50
+
+
+def test_an_output_that_nobody_takes_fails_its_frame(case: Case) -> None:
+    forward = (
+        f'forward = {{ channel = "{case.prefix}:elsewhere", address = "127.0.0.1:9", timeout = "500 ms" }}'
+    )
+    case.write(frames=4, rate=10, pool=forward)
+    run = case.start("--quiet")
+    run.wait(90)
+    report = case.report()
+    assert report["frames"]["failed"] == 4
+    assert f"{case.prefix}:elsewhere does not take the output" in report["failed_frames"][0]["error"]
