@@ -41,6 +41,15 @@ def start_run(words: list[str], folder: Path, environment: Mapping[str, str]) ->
     )
 
 
+def wait_for_results(folder: Path, *, results: int = 50, timeout_s: float = 120) -> None:
+    """Wait until a detached run in `folder`/run has collected some results, as it writes down."""
+    deadline = time.monotonic() + timeout_s
+    state = folder / "run" / "state.json"
+    while not (state.exists() and json.loads(state.read_text())["frames"]["collected"] >= results):
+        assert time.monotonic() < deadline, (folder / "run" / "logs" / "controller.log").read_text()[-3000:]
+        time.sleep(0.1)
+
+
 def wait_for_end(folder: Path, *, timeout_s: float = 180) -> dict[str, Any]:
     """The final report of a detached run in `folder`/run, once it has one and its controller has gone."""
     deadline = time.monotonic() + timeout_s

@@ -1,14 +1,24 @@
 """A workflow runs through PBS's commands: the job's script has to set up everything by itself."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from launching import read_report, run_command, start_run
+from launching import (
+    read_report,
+    run_command,
+    start_run,
+    submit_command,
+    wait_for_end,
+    wait_for_results,
+)
 from pbs.lab import PbsLab
 from pbs.state import Behaviour
 from requirements import REPOSITORY, need
+
+from beamcast.core.ids import parse_ranges
 
 pytestmark = [pytest.mark.system, pytest.mark.mpi, pytest.mark.timeout(300)]
 
@@ -73,3 +83,24 @@ def test_the_message_of_a_rejected_job_reaches_the_user(pbs_lab: PbsLab, tmp_pat
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert message in said
+
+
+def test_qdel_under_a_streaming_run_is_told_and_every_id_is_named(pbs_lab: PbsLab, tmp_path: Path) -> None:
+    need("mpi")
+    endless = ("source.simulate.frames=1000000", "source.simulate.rate=100 Hz")
+    words = submit_command(tmp_path, write_site(tmp_path, "workers"), "deleted", endless)
+    with start_run(words, tmp_path, pbs_lab.environment) as process:
+        said, _ = process.communicate(timeout=90)
+    assert process.returncode == 0, said
+    (job,) = pbs_lab.queue.jobs()
+    assert f"job {job.id}" in said
+    wait_for_results(tmp_path)
+    subprocess.run(["qdel", job.id], check=True, timeout=20)
+    report = wait_for_end(tmp_path)
+    assert report["state"] == "failed"
+    assert f"job {job.id} was cancelled" in report["reason"]
+    frames = report["frames"]
+    assert frames["collected"] + frames["lost"] == frames["source"] > 0
+    named = [key for missing in report["missing"] for key in parse_ranges(missing["ids"])]
+    assert len(set(named)) == len(named) == frames["lost"]
+    assert all(each.state == "F" for each in pbs_lab.queue.jobs())

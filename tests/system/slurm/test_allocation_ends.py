@@ -4,13 +4,12 @@ With linuxproc Slurm ends only the processes that it can follow from parent to c
 did not die with its parent.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from launching import start_run, submit_command, wait_for_end
+from launching import start_run, submit_command, wait_for_end, wait_for_results
 from requirements import need
 from slurm.lab import SlurmLab
 from slurm.site import write_site
@@ -38,19 +37,9 @@ def stream(
     with start_run(words, folder, lab.environment) as process:
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    deadline = time.monotonic() + 120
-    while live(folder)["frames"]["collected"] < 50:
-        assert time.monotonic() < deadline, (folder / "run" / "logs" / "controller.log").read_text()[-3000:]
-        time.sleep(0.1)
+    wait_for_results(folder)
     (job,) = lab.jobs()
     return job
-
-
-def live(folder: Path) -> dict[str, Any]:
-    """What the controller last wrote down."""
-    path = folder / "run" / "state.json"
-    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"frames": {"collected": 0}}
-    return report
 
 
 def assert_exact(report: dict[str, Any]) -> None:
