@@ -61,6 +61,8 @@ class MemberRecord:
     next_epoch: int = 0
     ends_epoch: bool = False
     registered_at: float = 0.0
+    # The mirror's generation, and what this rank reads from it.
+    from_mirror: tuple[int, tuple[Input, ...]] | None = None
     # How its place differs from the plan; empty where it does not.
     misplaced: str = ""
     problem: str = ""
@@ -178,6 +180,7 @@ class Roster:
                 local_size=where.local_size,
                 gpu=where.gpu,
             )
+            record.from_mirror = None
             self._turns.back_to(request.member.pool, request.member.rank)
             planned = self._planned[request.member.pool][request.member.rank]
             record.misplaced = misplaced(self._plan.site, planned, where)
@@ -331,7 +334,12 @@ class Roster:
             mirror = self.members["mirror"]
             if not mirror.usable:
                 return None
-            return self._plan.inputs(pool, record.place, (), mirror_generation=mirror.served_generation)
+            # They follow from the place, and are asked for with each heartbeat.
+            if record.from_mirror is None or record.from_mirror[0] != mirror.served_generation:
+                generation = mirror.served_generation
+                inputs = self._plan.inputs(pool, record.place, (), mirror_generation=generation)
+                record.from_mirror = (generation, inputs)
+            return record.from_mirror[1]
         producers = [self.ranks[name][rank] for name, rank in self._plan.producers(pool)]
         if not self.was_ready and not all(self._serves_or_late(producer) for producer in producers):
             return None
