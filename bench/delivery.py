@@ -99,14 +99,16 @@ def spent_s(trial: Trial) -> dict[str, float]:
 
 
 def rate_hz(one: Played, seconds: float) -> float:
-    """Distinct results made per second during an offer of so many seconds, without its first second."""
-    began = min(result.taken_at for result in one.results) + WARM_UP_S
-    ends = began - WARM_UP_S + seconds
+    """Distinct results made per second during an offer of so many seconds, without its first."""
+    first = min(result.taken_at for result in one.results)
+    began, ends = first + min(WARM_UP_S, seconds / 4), first + seconds
     made = {result.frame_id for result in one.results if began <= result.made_at < ends}
     return len(made) / (ends - began)
 
 
-def throughput(size: int, offer_hz: float, *, pairs: int, replay: str) -> list[dict[str, Any]]:
+def throughput(
+    size: int, offer_hz: float, *, pairs: int, replay: str, seconds: float
+) -> list[dict[str, Any]]:
     """Both guarantees in turn; a row for each."""
     taken: dict[str, list[tuple[float, Played]]] = {AT_MOST: [], AT_LEAST: []}
     for _ in range(pairs):
@@ -114,7 +116,7 @@ def throughput(size: int, offer_hz: float, *, pairs: int, replay: str) -> list[d
             mirror = {"replay": replay} if delivery == AT_LEAST else {}
             queue = 64 if size < 2048 else 16
             load = Load(
-                seconds=5.0,
+                seconds=seconds,
                 rate_hz=offer_hz,
                 size=size,
                 ranks=2,
@@ -238,14 +240,19 @@ def main() -> None:
     """Measure everything and print one line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of the offer, in throughput")
     parser.add_argument("--only", nargs="*", help="some of: memory unequal 512 4096 stacks")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "delivery.json")
     arguments = parser.parse_args()
     measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "memory": lambda: [memory(512 * MIB)],
         "unequal": unequal_ranks,
-        "512": lambda: throughput(512, 4000.0, pairs=arguments.pairs, replay="256 MiB"),
-        "4096": lambda: throughput(4096, 200.0, pairs=arguments.pairs, replay="1 GiB"),
+        "512": lambda: throughput(
+            512, 4000.0, pairs=arguments.pairs, replay="256 MiB", seconds=arguments.seconds
+        ),
+        "4096": lambda: throughput(
+            4096, 200.0, pairs=arguments.pairs, replay="1 GiB", seconds=arguments.seconds
+        ),
         "stacks": lambda: stacked(arguments.pairs),
     }
     rows = []
