@@ -38,7 +38,7 @@ CHANNEL = "benchmd:image"
 METADATA = [f"benchmd:m{number}" for number in range(6)]
 STEP = 1_000_000  # ids of one burst begin at a multiple of it
 OFFERED_HZ, OFFERED_FRAMES = 4000, 3000
-QUEUE_FRAMES = 500  # of each rank, at the server and at the receiver
+QUEUE_FRAMES = 1000  # of each rank, at the server and at the receiver
 FILL_HZ = 300
 COST_HZ = 50
 PORTS = (56200, 56899)
@@ -356,10 +356,10 @@ def warm_up(process: "subprocess.Popen[str]", folder: Path, count: int) -> None:
 
 def overload(process: "subprocess.Popen[str]", folder: Path) -> dict[str, Any]:
     """Frames per second with all their metadata; 0 where too many were lost or a value was wrong."""
-    before = spent_by_role()
+    before = spent_by_role(folder)
     began_s = burst(process, 1000, OFFERED_HZ, OFFERED_FRAMES)
     found = settled(folder, 1000, OFFERED_FRAMES)
-    after = spent_by_role()
+    after = spent_by_role(folder)
     processed, associated, wrong = (sum(part[i] for part in found) for i in range(3))
     rate_hz = associated / (max(part[5] for part in found) - began_s)
     good = associated >= 0.99 * OFFERED_FRAMES and not wrong
@@ -368,22 +368,22 @@ def overload(process: "subprocess.Popen[str]", folder: Path) -> dict[str, Any]:
     return {"sustained_hz": round(rate_hz) if good else 0, **counts, "cpu_us_by_role": shares}
 
 
-def spent_by_role() -> dict[str, float]:
+def spent_by_role(folder: Path) -> dict[str, float]:
     """CPU seconds so far of all processes that a subject consists of, by what they are."""
     spent: dict[str, float] = {}
     mine = {child.pid for child in psutil.Process().children(recursive=True)}
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            role = _role(process.cmdline(), mine=process.pid in mine)
+            role = _role(process.cmdline(), folder, mine=process.pid in mine)
             if role is not None:
                 times = process.cpu_times()
                 spent[role] = spent.get(role, 0.0) + times.user + times.system
     return spent
 
 
-def _role(command: list[str], *, mine: bool) -> str | None:
+def _role(command: list[str], folder: Path, *, mine: bool) -> str | None:
     """None for a process that is none of ours. Ranks are no descendants: their keeper lets them go."""
-    ours = mine or any("beamcast-bench-" in word for word in command)
+    ours = mine or any(str(folder) in word for word in command)
     for word in command if ours else ():
         if word.startswith("beamcast.members."):
             return command[command.index("--kind") + 1] if "--kind" in command else word.rpartition(".")[2]
