@@ -19,6 +19,7 @@ from beamcast.cli import (
     info,
     keys,
     mirror,
+    network,
     plan,
     query,
     rank,
@@ -49,6 +50,7 @@ app.command("report")(query.report)
 app.command("sim")(simulate.sim)
 app.command("record")(record.record)
 app.command("mirror")(mirror.mirror)
+app.add_typer(network.app, name="network")
 app.command("consumer")(rank.consumer)
 app.command("collector")(rank.collector)
 app.command("doctor")(doctor.doctor)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from beamcast.config.check_network import network_fits
 from beamcast.config.site import PbsProvider, Site, SlurmProvider
 from beamcast.config.words import shown
 from beamcast.core.errors import ConfigError, Problem
@@ -15,18 +16,10 @@ _PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 
 def check_site(site: Site, *, file: str) -> None:
     """Raise ConfigError with everything in the site that breaks a rule; `file` is named in the messages."""
-    problems = [*_ports_ascend(site), *_scheduler_lines(site), *_node(site), *_names(site), *_executor(site)]
+    problems = [*network_fits(site), *_scheduler_lines(site), *_node(site), *_names(site), *_executor(site)]
     problems += _walltime(site)
     if problems:
         raise ConfigError.of(problem.inside(file) for problem in problems)
-
-
-def _ports_ascend(site: Site) -> Iterator[Problem]:
-    ports = site.network.ports
-    if ports.first > ports.last:
-        yield Problem(
-            f"the first port, {ports.first}, comes after the last, {ports.last}", "network.ports.first"
-        )
 
 
 def _scheduler_lines(site: Site) -> Iterator[Problem]:

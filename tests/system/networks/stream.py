@@ -44,6 +44,11 @@ input = "stats"
 pool = "collect"
 channel = "{prefix}:result"
 """
+NOT_REACHABLE = """
+[network.nodes]
+interfaces = ["eth0"]
+reachable = false
+"""
 _COLLECTED = re.compile(r"collected (\d+)")
 _ENVIRONMENT = {"PYTHONPATH": str(REPOSITORY / "src"), "PYTHONUNBUFFERED": "1"}
 _NO_READER = {"EPICS_PVA_AUTO_ADDR_LIST": "NO", "EPICS_PVA_ADDR_LIST": ""}
@@ -160,6 +165,27 @@ class Stream:
         """The run's name server, as the beamline reaches it."""
         join: dict[str, Any] = json.loads((self.folder / "run" / "join.json").read_text())
         return str(join["name_server"])
+
+    def read_results(self, host: Namespace) -> Callable[[], list[int]]:
+        """Read the result PV on a host from now on; the function that is given says which ids came, and ends that."""
+        out = self.folder / "ids"
+        script = (
+            "import sys, os, time, pvaccess\n"
+            "queue, channel = pvaccess.PvObjectQueue(100000), pvaccess.Channel(sys.argv[1])\n"
+            "channel.qMonitor(queue, 'record[queueSize=10000]field(uniqueId)')\n"
+            "with open(sys.argv[2], 'w', buffering=1) as out:\n"
+            "    while True: print(queue.get(60)['uniqueId'], file=out)\n"
+        )
+        environment = _ENVIRONMENT | _NO_READER | {"EPICS_PVA_NAME_SERVERS": self.names_at_beamline()}
+        words = [sys.executable, "-c", script, f"{self.prefix}:result", str(out)]
+        process = host.start(*words, log=self.folder / "reader.log", environment=environment)
+        until(lambda: out.exists() and out.stat().st_size > 0, 15, (self.folder / "reader.log").read_text)
+
+        def ids() -> list[int]:
+            process.kill()
+            return [int(line) for line in out.read_text().splitlines()[:-1]]
+
+        return ids
 
     def end_detector(self) -> None:
         """The detector's process ends; a moment later the run is idle and ends too."""

@@ -5,32 +5,12 @@ from pathlib import Path
 import pytest
 from networks.cluster import Cluster
 from networks.separated import CLUSTER, TwoNetworks
-from networks.stream import Stream
-from pbs.lab import PbsLab
+from networks.stream import NOT_REACHABLE, Stream
 from requirements import need
 
 pytestmark = [pytest.mark.system, pytest.mark.netns, pytest.mark.timeout(150)]
 
 ENOUGH = 600
-NOT_REACHABLE = """
-[network.nodes]
-interfaces = ["eth0"]
-reachable = false
-"""
-
-
-@pytest.fixture
-def cluster(two_networks: TwoNetworks, pbs_lab: PbsLab) -> Cluster:
-    """The nodes behind a batch system."""
-    return Cluster(two_networks, pbs_lab)
-
-
-@pytest.fixture
-def stream(two_networks: TwoNetworks, cluster: Cluster, tmp_path: Path) -> Stream:
-    """A detector that sends."""
-    one = Stream(two_networks, cluster, tmp_path)
-    one.start_detector()
-    return one
 
 
 @pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])

@@ -1,0 +1,86 @@
+"""The link between the networks goes away for a while: nothing is lost, or what is lost is named exactly."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from networks.cluster import Cluster
+from networks.separated import TwoNetworks
+from networks.stream import NOT_REACHABLE, Stream
+from requirements import need
+
+pytestmark = [pytest.mark.system, pytest.mark.netns, pytest.mark.timeout(240)]
+
+ENOUGH = 300
+DOWN_S = 10.0
+HALF_OPEN_S = 20.0
+# Longer than any of these cuts: no rank is replaced on suspicion.
+PATIENCE = ("deadlines.drain=60 s",)
+
+
+def named(report: dict[str, Any]) -> set[int]:
+    """All ids that the report names as lost."""
+    ids: set[int] = set()
+    for missing in report["missing"]:
+        for part in missing["ids"].split(","):
+            first, _, last = part.partition("-")
+            ids |= set(range(int(first), int(last or first) + 1))
+    return ids
+
+
+def test_at_least_once_nothing_is_lost_when_the_link_is_down_for_ten_seconds(
+    two_networks: TwoNetworks, cluster: Cluster, stream: Stream, tmp_path: Path
+) -> None:
+    site = cluster.write_site(tmp_path, beamline="eth0", cluster="eth1", more=NOT_REACHABLE)
+    stream.start_run(site, *PATIENCE, delivery="at-least-once")
+    stream.wait_collected(ENOUGH)
+    two_networks.gateway.set_link("eth1", up=False)
+    time.sleep(DOWN_S)
+    before = stream.collected()
+    two_networks.gateway.set_link("eth1", up=True)
+    stream.wait_collected(before + ENOUGH)
+    report = stream.finish()
+    assert report["frames"]["duplicates"] == 0
+
+
+@pytest.mark.slow
+def test_at_most_once_the_lost_ids_are_named_exactly(
+    two_networks: TwoNetworks, cluster: Cluster, stream: Stream, tmp_path: Path
+) -> None:
+    site = cluster.write_site(tmp_path, beamline="eth0", cluster="eth1", more=NOT_REACHABLE)
+    stream.start_run(site, *PATIENCE, "pools.stats.server_queue=50", "allow_lost=1000000")
+    stream.wait_collected(1)
+    reader = stream.read_results(two_networks.mirror)
+    stream.wait_collected(ENOUGH)
+    two_networks.gateway.set_link("eth1", up=False)
+    time.sleep(DOWN_S)
+    before = stream.collected()
+    two_networks.gateway.set_link("eth1", up=True)
+    stream.wait_collected(before + ENOUGH)
+    stream.end_detector()
+    report = stream.report()
+    arrived = reader()
+    lost = set(range(arrived[0], arrived[-1] + 1)) - set(arrived)
+    inside = {one for one in named(report) if arrived[0] <= one <= arrived[-1]}
+    assert lost, "a queue of 50 frames can't hold ten seconds of them"
+    assert inside == lost
+    assert report["frames"]["lost"] == report["frames"]["source"] - report["frames"]["collected"]
+
+
+@pytest.mark.slow
+def test_at_least_once_half_open_connections(
+    two_networks: TwoNetworks, cluster: Cluster, stream: Stream, tmp_path: Path
+) -> None:
+    """Nothing that is sent to one node arrives for a while, and nobody is told."""
+    need("firewall")
+    site = cluster.write_site(tmp_path, beamline="eth0", cluster="eth1", more=NOT_REACHABLE)
+    stream.start_run(site, *PATIENCE, delivery="at-least-once")
+    stream.wait_collected(ENOUGH)
+    two_networks.node1.lose(percent=100)
+    time.sleep(HALF_OPEN_S)
+    before = stream.collected()
+    two_networks.node1.lose(percent=0)
+    stream.wait_collected(before + ENOUGH)
+    report = stream.finish()
+    assert report["frames"]["duplicates"] == 0
