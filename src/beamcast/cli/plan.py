@@ -48,7 +48,9 @@ def show(tree: dict[str, Any], console: Console) -> None:
     console.print()
     console.print(_ranks(tree["ranks"]))
     console.print()
-    console.print(_rows(tree["addresses"], ("process", "faces", "interfaces", "address", "ports")))
+    console.print(
+        _rows(tree["addresses"], ("process", "address", "ports", "from beamline", "from nodes", "used by"))
+    )
     for process, variables in tree["environment"].items():
         console.print(f"\nenvironment of {process}:")
         for name, value in variables.items():

@@ -10,6 +10,7 @@ from beamcast.config.site import Face, LocalProvider
 from beamcast.core.errors import WorldError
 from beamcast.core.place import Place
 from beamcast.launch.hardware import expected_share
+from beamcast.launch.network import Service, Sides, reached_from, served_ports, services
 from beamcast.launch.parsl_start import ParslStart
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import first_nodes
@@ -18,15 +19,17 @@ from beamcast.pva.environment import server_environment
 from beamcast.pva.interfaces import resolve_address
 
 NAME_SERVER = "<name server>"
+NOT_HERE = "<none of the interfaces is on this host>"
 Tree = dict[str, Any]
 
 
 def preview(plan: RunPlan, run_dir: Path) -> Tree:
     """The whole plan as a tree that JSON can hold."""
-    cluster = _address(plan.site.network.cluster)
+    sides = _sides(plan)
     by_parsl = plan.site.executor == "parsl"
-    address = cluster or "<address of the cluster interface>"
-    config = ParslStart(plan, run_dir, address=address).config() if by_parsl else None
+    config = (
+        ParslStart(plan, run_dir, address=sides.cluster, reached=sides.reached).config() if by_parsl else None
+    )
     return {
         "run": plan.run,
         "run_dir": str(run_dir),
@@ -80,55 +83,64 @@ def _address(face: Face) -> str | None:
         return None
 
 
-def _faces(plan: RunPlan) -> dict[str, tuple[Face, str]]:
-    """Which processes serve, and which side of the network each faces."""
+def _sides(plan: RunPlan) -> Sides:
     network = plan.site.network
-    faces = {
-        "name server": (network.cluster, "cluster"),
-        "controller PVs": (network.beamline, "beamline"),
-        "controller RPC": (network.cluster, "cluster"),
-        "mirror": (network.cluster, "cluster"),
-    }
-    if plan.workflow.source.simulate is not None:
-        faces["simulator"] = (network.beamline, "beamline")
-    if plan.workflow.results is not None:
-        faces["results"] = (network.beamline, "beamline")
-    return {**faces, "rank": (network.nodes, "nodes")}
+    cluster = _address(network.cluster) or NOT_HERE
+    reached = network.forwarder.host if network.forwarder is not None else cluster
+    return Sides(beamline=_address(network.beamline) or NOT_HERE, cluster=cluster, reached=reached)
 
 
 def _addresses(plan: RunPlan) -> list[Tree]:
-    ports = plan.site.network.ports
-    return [
-        {
-            "process": process,
-            "faces": side,
-            "interfaces": list(face.interfaces),
-            "address": _shown_address(plan, process, face),
-            "ports": f"{ports.first}-{ports.last}",
-        }
-        for process, (face, side) in _faces(plan).items()
-    ]
+    """Every process that listens: on which address, with how many ports from which range, and how each side reaches
+    it."""
+    sides = _sides(plan)
+    rows = [_service(plan, each, sides) for each in services(plan)]
+    if sides.two_faced:
+        return rows
+    # One name server is enough where both sides see the same addresses.
+    near, far, *others = rows
+    return [{**far, "process": "name server", "used by": [*near["used by"], *far["used by"]]}, *others]
 
 
-def _shown_address(plan: RunPlan, process: str, face: Face) -> str:
-    if process == "rank" and not isinstance(plan.site.provider, LocalProvider):
+def _service(plan: RunPlan, service: Service, sides: Sides) -> Tree:
+    network = plan.site.network
+    face = {"beamline": network.beamline, "cluster": network.cluster, "nodes": network.nodes}[service.side]
+    address = {"beamline": sides.beamline, "cluster": sides.cluster}.get(service.side, _node_address(plan))
+    ports = network.ports if service.side == "nodes" else served_ports(network)
+    reached = reached_from(service, sides)
+    return {
+        "process": service.process,
+        "faces": service.side,
+        "interfaces": list(face.interfaces),
+        "address": address,
+        "ports": f"{service.ports} of {ports.first}-{ports.last}",
+        "from beamline": reached["beamline"] or "",
+        "from nodes": reached["nodes"] or "",
+        "used by": list(service.used_by),
+    }
+
+
+def _node_address(plan: RunPlan) -> str:
+    if not isinstance(plan.site.provider, LocalProvider):
         return "<found on the node>"
-    return _address(face) or "<none of them is on this host>"
+    return _address(plan.site.network.nodes) or NOT_HERE
 
 
 def _environments(plan: RunPlan) -> dict[str, dict[str, str]]:
-    """The EPICS variables of every kind of process; ports are leased when it starts."""
-    ports = plan.site.network.ports
+    """The EPICS variables of every kind of process that speaks pvAccess; ports are leased when it starts."""
     searches = plan.workflow.source.simulate is None and plan.workflow.source.address is None
+    rows = {row["process"]: row for row in _addresses(plan)}
     environments: dict[str, dict[str, str]] = {}
-    for row in _addresses(plan):
-        if row["process"] == "name server":
+    for service in services(plan):
+        if service.asks is None:
             continue
-        variables = server_environment(address=row["address"], port=0, name_servers=[NAME_SERVER])
-        variables["EPICS_PVAS_SERVER_PORT"] = f"<free port in {ports.first}-{ports.last}>"
-        if row["process"] == "mirror" and searches:
+        row = rows[service.process]
+        name_server = NAME_SERVER if _sides(plan).two_faced is False else f"<{service.asks} name server>"
+        variables = server_environment(address=row["address"], port=0, name_servers=[name_server])
+        variables["EPICS_PVAS_SERVER_PORT"] = f"<free port: {row['ports']}>"
+        if service.process == "mirror" and searches:
             variables["EPICS_PVA_NAME_SERVERS"] += " <and your own EPICS_PVA_* settings, to find the source>"
-        environments[row["process"]] = variables
+        environments[service.process] = variables
     return environments
 
 
