@@ -20,6 +20,7 @@ Choices, tried on pvapy 5.6:
 import json
 import os
 import socket
+import struct
 from collections.abc import Collection, Mapping, Sequence
 
 import psutil
@@ -133,6 +134,19 @@ def check_bound(expected: Collection[int]) -> None:
             f"{_listed(sorted(set(bound).difference(expected))) or 'none'} instead",
             hint="stop what uses the port (ss -ltnp shows it) or configure another one",
         )
+
+
+def free_at_once(port: int) -> None:
+    """Have this process's connections to its own server at ``port`` reset when they close, not lingered over.
+
+    pvaccess does not set SO_REUSEADDR: whoever takes over the port would otherwise wait for a minute, or listen on a
+    random one instead.
+    """
+    for connection in psutil.Process().net_connections(kind="tcp"):
+        if connection.laddr.port == port and connection.status == psutil.CONN_ESTABLISHED:
+            own = socket.socket(fileno=connection.fd)
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            own.detach()
 
 
 def _listed(ports: Sequence[int]) -> str:

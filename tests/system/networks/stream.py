@@ -91,7 +91,7 @@ class Stream:
 
     def start_detector(self, *, rate: float = 200, first_id: int = 1) -> None:
         """Frames without end, from the detector's host."""
-        words = ["sim", self.channel, f"--rate={rate}", "--shape=64x64", f"--first-id={first_id}"]
+        words = ["sim", self.channel, f"--rate={rate}", "--shape=128x128", f"--first-id={first_id}"]
         words += ["--interface=eth0", f"--port={DETECTOR_PORT}"]
         self.detector = self.start(self._networks.detector, words, "detector.log")
         log = self.folder / "detector.log"
