@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # System tests mostly wait for processes to start: three at a time keep two cores busy.
 AT_ONCE ?= -n 3 --dist loadgroup
 
-.PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery bench-scale bench-submit
+.PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery bench-scale bench-submit bench-mirror
 
 demo: $(STAMP)  ## Stream a simulated detector through a pool and back; SITE=local or local-mpi
 	@$(BIN)/python examples/first-light/demo.py --site "$(SITE)"
@@ -39,6 +39,9 @@ bench-scale: $(STAMP)  ## 4096 ranks on one controller: time to ready, and what 
 
 bench-submit: $(STAMP)  ## From submission to ready on the Slurm lab, against a bare Parsl task (root)
 	$(BIN)/python bench/submit.py
+
+bench-mirror: $(STAMP)  ## What the mirror forwards against a bare PvaMirrorServer
+	$(BIN)/python bench/mirror.py
 
 MINUTES ?= 0.5
 chaos: $(STAMP)  ## Hurt real runs in every way we promise to survive; MINUTES=30 for long random kills

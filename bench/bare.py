@@ -13,12 +13,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("--source-port", "--queue"):
         parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--channel", default=CHANNEL)
     options = parser.parse_args()
     apply_environment(client_environment([f"127.0.0.1:{options.source_port}"]))
     import pvaccess
 
     recorder = from_environment()
-    queue, channel = pvaccess.PvObjectQueue(options.queue), pvaccess.Channel(CHANNEL)
+    queue, channel = pvaccess.PvObjectQueue(options.queue), pvaccess.Channel(options.channel)
     channel.qMonitor(queue, f"record[queueSize={options.queue}]field()")
     while not recorder.done:
         try:

@@ -89,9 +89,15 @@ class Stream:
         """Where the detector serves it."""
         return f"{self._networks.address(self._networks.detector)}:{DETECTOR_PORT}"
 
-    def start_detector(self, *, rate: float = 200, first_id: int = 1) -> None:
+    def start_detector(self, *, rate: float = 200, first_id: int = 1, pixels: int = 128) -> None:
         """Frames without end, from the detector's host."""
-        words = ["sim", self.channel, f"--rate={rate}", "--shape=128x128", f"--first-id={first_id}"]
+        words = [
+            "sim",
+            self.channel,
+            f"--rate={rate}",
+            f"--shape={pixels}x{pixels}",
+            f"--first-id={first_id}",
+        ]
         words += ["--interface=eth0", f"--port={DETECTOR_PORT}"]
         self.detector = self.start(self._networks.detector, words, "detector.log")
         log = self.folder / "detector.log"
