@@ -2,7 +2,8 @@
 
 Two servers in one process, which face two networks: the result PVs towards the beamline, the service that takes results
 towards the cluster. A rank is answered when its results are published, so what was answered for is final; the rank
-repeats everything else, and repeats are told by their keys.
+repeats everything else, and repeats are told by their keys. These stand in a journal too, so that a successor of this
+process does not publish a result again.
 """
 
 import logging
@@ -17,6 +18,7 @@ from pyroaring import BitMap64
 from beamcast.core.errors import DataError
 from beamcast.core.keyset import encode_keys
 from beamcast.members.join import SECRET_FILE
+from beamcast.members.journal import KeyJournal
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
 from beamcast.pools.acks import Acks
@@ -41,6 +43,7 @@ class PushedResults:
         server: Any,
         *,
         channels: Mapping[int, str],
+        journal: KeyJournal,
         acks: Callable[[Tally], Acks] | None,
     ) -> None:
         """`channels`: the result PV of each rank of the pool. `acks` makes what tells the dispatcher which results
@@ -50,7 +53,10 @@ class PushedResults:
         self._channels = channels
         self._lock = threading.Lock()
         self._tally = Tally()
-        self._delivered = BitMap64()
+        self._journal = journal
+        self._delivered = BitMap64(journal.keys())
+        # A predecessor may have died before it could tell.
+        self._tally.processed.extend(self._delivered)
         self._repeats = 0
         self._follows: dict[int, int] = {}
         self._acks = acks(self._tally) if acks is not None else None
@@ -78,6 +84,9 @@ class PushedResults:
                 self._open(message, from_parts(objects[0]))
                 return Taken()
             channel = self._channels[message.rank]
+            if channel not in self._member.serves:
+                # This process has taken the place of one that knew.
+                self._open(message, from_parts(objects[0]))
             for key, parts in zip(message.keys, objects, strict=True):
                 self._publish(channel, key, parts)
             return Taken()
@@ -99,6 +108,7 @@ class PushedResults:
             self._tally.again.append(key)
             return
         self._server.update(channel, from_parts(parts))
+        self._journal.note(key)
         self._delivered.add(key)
         self._tally.processed.append(key)
 
@@ -172,6 +182,7 @@ def main() -> None:
             member,
             server,
             channels=dict(enumerate(arguments.channel)),
+            journal=KeyJournal(ground.run_dir, "results"),
             acks=acks if arguments.dispatcher else None,
         )
         member.rpc_address, member.rpc_port = _face_the_cluster(ground)

@@ -7,6 +7,7 @@ and the frames stay where they are counted. pvAccess `put` is not used: puts to 
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +30,8 @@ MAX_MESSAGE = 256
 MAX_MESSAGE_BYTES = 8 << 20
 RPC_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 5.0
+# With nothing to send, say once in a while that this rank is there: the result server may be a new one.
+IDLE_S = 1.0
 LOOK_S = 0.25
 
 Item = tuple[int, list[Bytes], int]
@@ -54,13 +57,16 @@ class Pusher:
         self._under_way = 0
         self._room = threading.Condition()
         self._ended = False
+        self._record: list[Bytes] = []
+        self._told_at = 0.0
         self._thread = threading.Thread(target=self._run, name="pusher", daemon=True)
         self.pushed = 0
 
     def open(self, record: Any) -> bool:
         """Show the result server what the results look like; it then serves them. False when told to stop before;
         Refused when it does not want them."""
-        if not self._exchange([(-1, to_parts(record), 0)], keys=()):
+        self._record = to_parts(record)
+        if not self._exchange([(-1, self._record, 0)], keys=()):
             return False
         self._thread.start()
         return True
@@ -97,7 +103,8 @@ class Pusher:
     def _run(self) -> None:
         try:
             while (items := self._next()) is not None:
-                if not self._exchange(items, keys=tuple(key for key, _, _ in items)):
+                keys = tuple(key for key, _, _ in items)
+                if not self._exchange(items or [(-1, self._record, 0)], keys=keys):
                     return
                 self.pushed += len(items)
                 self._under_way = 0
@@ -105,11 +112,13 @@ class Pusher:
             logger.exception("the result server refuses this rank")
 
     def _next(self) -> list[Item] | None:
-        """What is sent with the next message; None at the end."""
+        """What is sent with the next message; nothing when it is time for a sign of life, None at the end."""
         with self._room:
             while not self._waiting:
                 if self._ended:
                     return None
+                if time.monotonic() - self._told_at > IDLE_S:
+                    return []
                 self._room.wait(LOOK_S)
             items = [self._waiting.popleft()]
             size = items[0][2]
@@ -143,6 +152,7 @@ class Pusher:
                 if self._ended or self._should_stop():
                     return False
                 continue
+            self._told_at = time.monotonic()
             return True
 
 
