@@ -68,7 +68,7 @@ def test_what_is_for_the_beamline_is_not_for_nodes() -> None:
 @pytest.mark.parametrize(
     ("delivery", "reachable", "by"),
     [
-        ("at-most-once", True, "mirror"),
+        ("at-most-once", True, "monitor"),
         ("at-least-once", True, "monitor"),
         ("at-most-once", False, "push"),
         ("at-least-once", False, "push"),
