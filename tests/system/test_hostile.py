@@ -5,7 +5,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import hostile_source
 import pytest
@@ -132,22 +131,3 @@ def test_a_source_that_never_sends_ends_the_run_when_that_was_asked_for(case: Ca
         assert f"no frame came from {case.prefix}:image within 2 s after the run was ready" in running.output
         assert "Traceback" not in running.output
     case.assert_nothing_left()
-
-
-@pytest.mark.slow
-def test_frames_of_a_gigabyte(tmp_path: Path) -> None:
-    from test_cli import beamcast, interrupt, running, where
-
-    sim = ["sim", "huge:image", "--rate", "0.5", "--shape", "32768x32768"]
-    with running(*sim, cwd=tmp_path) as simulator:
-        processor = "beamcast.processors.statistics:Statistics"
-        done = beamcast(
-            "consumer", "--input", "huge:image", "--output", "huge:output", "--processor", processor,
-            "--server-queue", "2", "--receiver-queue", "2", "--name-server", where(simulator),
-            "--frames", "3", "--report-json", "r.json", cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        interrupt(simulator)
-    text = (tmp_path / "r.json").read_text()
-    assert '"failed": 0' in text
-    assert '"missing": 0' in text
