@@ -167,7 +167,7 @@ def _lz4_hdf5(payload: Bytes, size_bytes: int, itemsize: int) -> Bytes:
     if block_bytes <= 0:
         raise ValueError("its head says blocks of 0 bytes")
     sizes = [min(block_bytes, size_bytes - at) for at in range(0, size_bytes, block_bytes)]
-    return _blocks(payload, _HDF5_HEAD.size, sizes, size_bytes)[0]
+    return _blocks(payload, _HDF5_HEAD.size, sizes, size_bytes, bare_when_full=True)[0]
 
 
 def _bslz4(payload: Bytes, size_bytes: int, itemsize: int) -> Bytes:
@@ -203,10 +203,13 @@ def bitshuffle_blocks(size_bytes: int, itemsize: int, block: int) -> tuple[list[
     return [block * itemsize] * whole + tail, left * itemsize
 
 
-def _blocks(payload: Bytes, at: int, sizes: list[int], size_bytes: int) -> tuple[Bytes, int]:
+def _blocks(
+    payload: Bytes, at: int, sizes: list[int], size_bytes: int, *, bare_when_full: bool = False
+) -> tuple[Bytes, int]:
     """LZ4 blocks, each after its length, into one new buffer; returns that and where the next byte is.
 
-    A block as long as its content is not compressed (LZ4's HDF5 filter).
+    `bare_when_full`: a block as long as its content is not compressed. LZ4's HDF5 filter writes so, bitshuffle does
+    not: there LZ4 may happen to need as many bytes as it was given.
     """
     from imagecodecs import lz4_decode
 
@@ -217,7 +220,7 @@ def _blocks(payload: Bytes, at: int, sizes: list[int], size_bytes: int) -> tuple
         if not 0 < length <= payload.nbytes - at:
             raise ValueError(f"a block says {length} bytes, {payload.nbytes - at} are left")
         part = flat[done : done + size]
-        if length == size:
+        if bare_when_full and length == size:
             part[:] = payload[at : at + length]
         elif len(lz4_decode(data[at : at + length], out=part)) != size:
             raise ValueError(f"a block does not hold {size} bytes")

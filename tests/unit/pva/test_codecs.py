@@ -75,6 +75,18 @@ def test_any_image_comes_back_bit_for_bit(data: st.DataObject, codec: str) -> No
     assert image_view(packed(image, codec)).tobytes() == image.tobytes()
 
 
+def test_a_block_that_lz4_makes_no_shorter_is_still_compressed() -> None:
+    """Eight numbers, 64 bytes, of which LZ4 makes 64 bytes: found among random ones, so that it holds for any LZ4."""
+    patterns = np.random.default_rng(5).integers(0, 2**64, (4000, 8), np.uint64)
+    patterns[:, 2:] = patterns[:, 2:3]
+    full = [
+        row for row in patterns if encode(encoder("bslz4"), row.reshape(2, 4), codec="bslz4").nbytes == 4 + 64
+    ]
+    assert full, "no example any more: draw others"
+    for row in full:
+        np.testing.assert_array_equal(image_view(packed(row.reshape(2, 4), "bslz4")), row.reshape(2, 4))
+
+
 @pytest.mark.parametrize("compressor", ["blosclz", "lz4", "lz4hc", "zlib", "zstd"])
 @pytest.mark.parametrize("shuffle", ["none", "byte", "bit"])
 def test_blosc_takes_its_options(compressor: str, shuffle: str) -> None:
