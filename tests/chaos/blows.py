@@ -39,6 +39,23 @@ def kill_member(module: str, *, after: int = UNDER_WAY) -> Blow:
     return blow
 
 
+def scale(*sizes: int, before: int, more: int) -> Blow:
+    """The pool of consumers is given other sizes in turn. After each, the detector takes `more` frames, and
+    the next change falls into their middle; `before` frames were taken at first."""
+
+    def blow(trial: Trial) -> float:
+        blow_at = time.time()
+        for step, size in enumerate(sizes):
+            trial.wait_for_results(before + step * more - more // 2)
+            words = ["scale", str(trial.run_dir), str(size), "--pool", "work", "--wait", "120"]
+            trial.command(*words, timeout_s=130)
+            trial.take(more)
+        trial.wait_for_results(before + len(sizes) * more)
+        return blow_at
+
+    return blow
+
+
 def stop_rank(pool: str, rank: int, *, for_s: float, after: int = UNDER_WAY) -> Blow:
     """SIGSTOP to a rank, and SIGCONT after a while if there still is such a process."""
 

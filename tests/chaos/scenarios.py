@@ -2,7 +2,7 @@
 
 from chaos import blows, stages
 from chaos.load import Load
-from chaos.scenario import Outcome, Scenario
+from chaos.scenario import Outcome, Scenario, nothing_lost
 
 POISON = 1234
 # Eight frames come in 27 ms: most stacks are full.
@@ -39,6 +39,15 @@ def any_loss_is_named(outcome: Outcome) -> list[str]:
     missing = sorted(set(outcome.sent) - came)
     named = outcome.named_lost()
     return [] if named == missing else [f"lost {len(missing)}, named {len(named)}"]
+
+
+def four_ranks_work(outcome: Outcome) -> list[str]:
+    """Of the ranks that were added and removed, four are left, and each that was ever there has worked."""
+    ranks = next(pool["ranks"] for pool in outcome.report["pools"] if pool["name"] == "work")
+    present = [rank["rank"] for rank in ranks if rank["state"] != "left"]
+    idle = [rank["rank"] for rank in ranks if not rank["processed"]]
+    problems = [f"present: {present}"] if present != [0, 1, 2, 3] else []
+    return problems + ([f"without work: {idle}"] if idle else [])
 
 
 FAST = (
@@ -107,6 +116,13 @@ SUITE = (
         load=Load(seconds=4),
         blow=blows.begin_again(round(4 * RATE_HZ)),
         sent=lambda load: [*range(1, load.frames + 1), *range(1, load.frames + 1)],
+    ),
+    Scenario(
+        name="scaled from 3 ranks to 5, to 2, to 4",
+        load=Load(seconds=4),
+        blow=blows.scale(5, 2, 4, before=round(4 * RATE_HZ), more=900),
+        sent=lambda load: range(1, load.frames + 3 * 900 + 1),
+        judges=(nothing_lost, four_ranks_work),
     ),
     Scenario(
         name="kill the mirror",

@@ -179,6 +179,21 @@ class Trial:
         self._client.wait(STOP_TIMEOUT_S)
         return status
 
+    def command(self, *words: str, timeout_s: float) -> str:
+        """Give a command to the run, as a user does; returns what it says. RuntimeError when it fails."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("EPICS_")}
+        done = subprocess.run(
+            self._inside([sys.executable, "-m", "beamcast", *words]),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s + STOP_TIMEOUT_S,
+            check=False,
+            env={**inherited, "PYTHONPATH": str(SOURCE_TREE)},
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(words)}: {done.stderr[-1000:]}")
+        return done.stdout
+
     def report(self) -> dict[str, Any]:
         """The final report."""
         report: dict[str, Any] = json.loads((self.run_dir / "report.json").read_text())

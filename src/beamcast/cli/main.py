@@ -25,6 +25,7 @@ from beamcast.cli import (
     rank,
     record,
     run,
+    scale,
     simulate,
     site_key,
     submit,
@@ -45,6 +46,7 @@ app.command("submit")(submit.submit)
 app.command("attach")(attach.attach)
 app.command("status")(query.status)
 app.command("stop")(query.stop)
+app.command("scale")(scale.scale)
 app.command("control")(control.control)
 app.command("report")(query.report)
 app.command("sim")(simulate.sim)

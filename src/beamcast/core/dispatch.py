@@ -238,6 +238,15 @@ class Dispatcher:
             self._ranks.set_mode(leaving, RankMode.LEAVING)
         return self._dispatch(out)
 
+    def results_of(self, rank: int) -> int:
+        """How many results that a rank has made, in any generation, are not final."""
+        frames = self._lanes.processed.values()
+        return sum(each.holder is not None and each.holder.rank == rank for each in frames)
+
+    def has(self, rank: int) -> bool:
+        """Whether a rank is present."""
+        return rank in self._ranks.present
+
     # Events of the results.
 
     def ack(self, ack: Ack, *, now: float) -> list[Action]:

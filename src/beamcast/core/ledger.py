@@ -122,6 +122,13 @@ class Ledger:
         self._changed = BitMap64()
         self._judged = _Judged()
 
+    def extend(self, shape: PoolShape) -> None:
+        """A pool has more ranks now; none that it had may be missing. ValueError for an unknown pool."""
+        stage = self._stages.get(shape.name)
+        if stage is None:
+            raise ValueError(f"the ledger has no pool {shape.name!r}")
+        stage.extend(shape)
+
     def source(self, keys: Keys) -> None:
         """Frames seen at the source."""
         self._note(as_keys(keys))

@@ -116,6 +116,10 @@ RANK_MOVES: Mapping[tuple[RankState, RankEvent], RankState] = {
     (RankState.DEAD, RankEvent.RESTART): RankState.EXPECTED,
     (RankState.DEAD, RankEvent.REVIVE): RankState.REGISTERED,
     (RankState.FAILED, RankEvent.RESTART): RankState.EXPECTED,
+    (
+        RankState.FINISHED,
+        RankEvent.RESTART,
+    ): RankState.EXPECTED,  # its pool was made smaller, and larger again
 }
 
 # Without a reason, "failed" and "cancelled" would tell nobody anything.

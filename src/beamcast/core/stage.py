@@ -126,6 +126,12 @@ class Stage:
             parent.children.append(self)
             parent.whole_sets |= shape.gather
 
+    def extend(self, shape: PoolShape) -> None:
+        """Take more ranks in; what those before have reported stays."""
+        self.shape = shape
+        for rank in (rank for members in shape.sets for rank in members):
+            self.ranks.setdefault(rank, RankFrames())
+
     def members(self, ranks: Iterable[int]) -> list[RankFrames]:
         """Return the reports of some ranks, in their order."""
         return [self.ranks[rank] for rank in ranks]

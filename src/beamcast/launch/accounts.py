@@ -206,7 +206,7 @@ class Accounts:
             host=where.host if where else "",
             pid=where.pid if where else 0,
             slot=record.slot,
-            state=record.life.state.value,
+            state="left" if record.has_left else record.life.state.value,
             generation=record.identity.generation,
             processed=counts.processed,
             dropped=counts.dropped,

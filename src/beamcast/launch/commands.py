@@ -51,6 +51,10 @@ class CommandBook:
         self._last = 0
         self._configured: dict[str, dict[str, object]] = {}
 
+    def resize(self, pool: str, ranks: int) -> None:
+        """The pool has so many ranks from now on."""
+        self._sizes[pool] = ranks
+
     def ask(
         self,
         command: Command,

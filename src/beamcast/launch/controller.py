@@ -35,7 +35,8 @@ from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.launch.run_pvs import RunPvs
 from beamcast.launch.rundir import RunDir
-from beamcast.launch.starter import make_starter
+from beamcast.launch.scaling import check_scale, enlarged
+from beamcast.launch.starter import Starter, make_starter
 from beamcast.launch.statefile import StateFile
 from beamcast.launch.stop_request import take_request
 from beamcast.launch.walltime import Handover, Step, ends_at, next_generations, next_step
@@ -51,6 +52,8 @@ from beamcast.pva.messages import (
     Registration,
     Reply,
     Request,
+    Scale,
+    Scaled,
     Welcome,
     encode_dispatch_plan,
     encode_metadata_plan,
@@ -104,6 +107,7 @@ class Controller:
         self._error: BeamcastError | None = None
         self._children = Children(run_dir.path)
         self._allocations: Allocations | None = None
+        self._starter: Starter | None = None
         self._replacements = plan.site.allocation.replacements
         self._without_allocation: list[MemberRecord] = []
         self._to_ask: list[dict[RankKey, int]] = []
@@ -166,6 +170,7 @@ class Controller:
                 port=self._interchange_port,
             )
             stack.enter_context(starter)
+            self._starter = starter
             site = self._plan.site
             scheduled = site.executor == "parsl" and not isinstance(site.provider, LocalProvider)
             asked = scheduler_of(site.provider) if scheduled else None
@@ -330,10 +335,40 @@ class Controller:
                     if request.what == "stop":
                         self.ask_stop()
                     return Reply(report=encode_report(self._report()))
+                case Scale():
+                    return self._scale(request)
                 case Control() | ControlQuestion():
                     return self._desk.handle(request, now=now)
                 case _:
                     raise TypeError(f"{type(request).__name__} is not for the controller")
+
+    def _scale(self, request: Scale) -> Scaled:
+        """Give a pool another size while frames flow."""
+        pool, ranks = request.pool, request.ranks
+        try:
+            check_scale(self._plan, pool, ranks)
+        except UsageError as refusal:
+            return Scaled(refused=str(refusal))
+        if self._life.state is not RunState.STREAMING and self._life.state is not RunState.READY:
+            return Scaled(
+                refused=f"the run is {self._life.state}: it can be scaled while it is ready or streaming"
+            )
+        if self._roster.still_leaving(pool) and ranks > sum(
+            not one.leaving for one in self._roster.ranks[pool]
+        ):
+            return Scaled(refused=f"ranks of pool {pool} are still leaving; try again in a moment")
+        self._plan = self._accounts.plan = enlarged(self._plan, pool, ranks)
+        self._accounts.ledger.extend(self._plan.shape(self._plan.pool(pool)))
+        coming, leaving = self._roster.scale(self._plan, pool, ranks)
+        self._desk.book.resize(pool, ranks)
+        if coming:
+            assert self._starter is not None
+            names, room = sorted(coming), self._starter.room
+            for part in (names[first : first + room] for first in range(0, len(names), room)):
+                self._starter.extend(self._plan, part)
+                self._to_ask.append({name: coming[name] for name in part})
+        logger.info("pool %s: %d ranks from now on, %d come, %d leave", pool, ranks, len(coming), leaving)
+        return Scaled(coming=len(coming), leaving=leaving)
 
     def _register(self, request: Registration, now: float) -> Answer:
         logger.info("%s registers from %s", request.member, request.whereabouts.host)
@@ -705,9 +740,12 @@ class Controller:
             self._died(record, time.monotonic(), "its allocation is given up, since a part of it was lost")
             lost.append(record)
         logger.warning("another allocation is asked for, for %d ranks", len(lost))
-        self._to_ask.append(
-            {(one.pool, one.rank): one.generation + 1 for one in (each.identity for each in lost)}
-        )
+        # One for one: the seats of those that sat together fit together.
+        together: dict[int, dict[RankKey, int]] = {}
+        for one in (each.identity for each in lost):
+            seat = self._allocations.seat_of((one.pool, one.rank)).number
+            together.setdefault(seat, {})[one.pool, one.rank] = one.generation + 1
+        self._to_ask.extend(together.values())
 
     def _beside(self, lost: list[MemberRecord]) -> list[MemberRecord]:
         """The other ranks of the same allocations, which are given up."""
@@ -730,7 +768,7 @@ class Controller:
             del self._to_ask[0]
 
     def _start_is_over(self, record: MemberRecord, now: float, fate: Fate) -> None:
-        if record.life.state.value in ("finished", "failed"):
+        if record.life.state.value in ("finished", "failed") or record.leaving:
             return
         if fate.allocation_lost:
             self._allocation_lost(record, now, fate)

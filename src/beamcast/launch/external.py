@@ -7,6 +7,7 @@ Whoever starts the script has to be able to read the run directory: its secret h
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,6 +48,15 @@ class ExternalStart:
 
     def start(self, allocation: int, generations: Generations, on_end: OnEnd) -> int:
         """No start is ours, so nobody says when one ends: heartbeats alone tell."""
+        return 0
+
+    def extend(self, plan: RunPlan, ranks: Sequence[tuple[str, int]]) -> None:
+        """Not here: whoever starts the script has asked for as many nodes as there were ranks."""
+        raise NotImplementedError("check_scale refuses it")
+
+    @property
+    def room(self) -> int:
+        """None: see `extend`."""
         return 0
 
     def runs(self, job: str) -> bool:

@@ -10,7 +10,7 @@ The SDK starts threads when it is imported, and signs in: so it is imported when
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -136,6 +136,15 @@ class GlobusStart:
     def ask(self) -> tuple[int, str]:
         """As `Starter`: the endpoint asks for the allocation, when the function comes; its job is not told."""
         return 1, ""
+
+    def extend(self, plan: RunPlan, ranks: Sequence[tuple[str, int]]) -> None:
+        """Not here: the endpoint was asked for as many ranks as there were."""
+        raise NotImplementedError("check_scale refuses it")
+
+    @property
+    def room(self) -> int:
+        """None: see `extend`."""
+        return 0
 
     def runs(self, job: str) -> bool:
         """The endpoint does not tell: heartbeats do."""

@@ -21,7 +21,13 @@ from beamcast.launch import interchange
 from beamcast.launch.node_lines import node_preparation
 from beamcast.launch.plain_path import plain_path
 from beamcast.launch.plan import RunPlan
-from beamcast.launch.seating import allocation_nodes, seating, workers_per_node
+from beamcast.launch.seating import (
+    allocation_nodes,
+    more_seats,
+    seating,
+    seats_of_allocation,
+    workers_per_node,
+)
 from beamcast.launch.starts import Generations, OnEnd
 from beamcast.members.seat import Seat, hands_seen, sit, taken_by, write_seats
 
@@ -80,6 +86,7 @@ class ParslStart:
         self._reached = reached or address
         self._port = port
         self._seats = seating(plan)
+        self._room = seats_of_allocation(plan)
         self._parsl_dir = run_dir / "parsl"
         self._closing = ExitStack()
         self._kernel: Any = None
@@ -206,6 +213,15 @@ class ParslStart:
             )
         self._jobs[number] = str(executor.blocks_to_job_id[blocks[0]])
         return number, self._jobs[number]
+
+    def extend(self, plan: RunPlan, ranks: Sequence[tuple[str, int]]) -> None:
+        """As `Starter`."""
+        self._plan, self._seats = plan, more_seats(plan, self._seats, ranks)
+
+    @property
+    def room(self) -> int:
+        """As `Starter`."""
+        return self._room
 
     def runs(self, job: str) -> bool:
         """Whether a block without a scheduler, processes of this machine, still runs."""

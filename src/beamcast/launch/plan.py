@@ -247,9 +247,10 @@ class RunPlan:
         return f"{stem}:*" if pool.input_branches else f"{stem}{_branch(pool, 0)}"
 
     def inputs(
-        self, pool: Pool, place: Place, generations: Sequence[int], *, mirror_generation: int = 0
+        self, pool: Pool, place: Place, generations: Sequence[int | None], *, mirror_generation: int = 0
     ) -> tuple[Input, ...]:
-        """The channels that a rank monitors; `generations` are those of its `producers`, in order."""
+        """The channels that a rank monitors; `generations` are those of its `producers`, in order: None for one that
+        does not take part."""
         if self.dispatches and pool.input == "source":
             # The dispatcher never has more under way than the window: a queue of that length can't overrun.
             request = f"record[queueSize={pool.window + QUEUE_SPARE}]field()"
@@ -275,7 +276,7 @@ class RunPlan:
             for number, ((name, rank), generation) in enumerate(
                 zip(self.producers(pool), generations, strict=True)
             )
-            if self.reads(pool, place.rank, rank)
+            if generation is not None and self.reads(pool, place.rank, rank)
         )
 
     def connects_after(self, pool: Pool) -> tuple[str, ...]:

@@ -71,6 +71,9 @@ class MemberRecord:
     deaths: list[str] = field(default_factory=list)
     # Nobody saw its end, it was not heard any more; a link that was cut has two ends.
     only_silent: bool = False
+    # Its pool is made smaller: it is to leave; it may go now.
+    leaving: bool = False
+    dismissed: bool = False
     # Whether others may call it.
     has_service: bool = False
 
@@ -78,6 +81,11 @@ class MemberRecord:
     def live(self) -> bool:
         """Whether its process is known to run."""
         return self.life.state.is_live
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it was told to leave its pool, and is gone."""
+        return self.leaving and not self.live
 
     @property
     def usable(self) -> bool:
@@ -122,6 +130,7 @@ class Roster:
         self.start = False
         self.epoch = 0
         self._dead: list[MemberId] = []
+        self._channels: dict[str, tuple[str, ...]] = {}
         self.drain = False
         self.stop = False
 
@@ -150,7 +159,12 @@ class Roster:
             return Unwelcome(reason=f"{request.member} is already running as pid {self._pid(record)}")
         if request.member.generation < record.identity.generation:
             return Unwelcome(reason=f"another has taken the place of {request.member}")
-        if record.life.state in (RankState.DEAD, RankState.FAILED):
+        if record.leaving:
+            return Unwelcome(reason=f"the pool was made smaller: {request.member} is not needed any more")
+        again = (
+            record.life.state is RankState.FINISHED and request.member.generation > record.identity.generation
+        )
+        if again or record.life.state in (RankState.DEAD, RankState.FAILED):
             record.life.on(RankEvent.RESTART, at=now)
         if record.life.state is RankState.FINISHED:
             return Unwelcome(reason=f"{request.member} has already finished")
@@ -234,6 +248,7 @@ class Roster:
         record.counts_from = beat.counts_from
         record.epoch, record.next_epoch, record.ends_epoch = beat.epoch, beat.next_epoch, beat.ends_epoch
         record.serves = beat.serves
+        self._let_go(beat)
         if beat.serves:
             record.served_generation = beat.member.generation
             record.has_served = True
@@ -280,7 +295,9 @@ class Roster:
             arm=self.arm,
             start=self.start,
             drain=self.drain or (ends_epoch and record.identity.kind == "rank"),
-            stop=self.stop,
+            stop=self.stop or record.dismissed,
+            channels=self._channels if dispatcher else {},
+            leaving=self._leaving() if dispatcher else (),
             # The dispatcher is the first to need to know who has died.
             heartbeat_s=min(period, DISPATCHER_HEARTBEAT_S) if prompt else period,
             epoch=self.epoch if not dispatcher or self._in_epoch() else 0,
@@ -295,6 +312,43 @@ class Roster:
         return tuple(
             record.identity for record in (*ranks, *others) if record.identity.generation and record.usable
         )
+
+    def scale(self, plan: RunPlan, pool: str, ranks: int) -> tuple[dict[tuple[str, int], int], int]:
+        """Give a pool another size; `plan` has at least as many ranks.
+
+        Returns the generations in which further ranks have to be started, by pool and rank, and how many leave.
+        """
+        self._plan = plan
+        records = self.ranks[pool]
+        for number in range(len(records), plan.pool(pool).ranks):
+            records.append(self._add(MemberId(kind="rank", pool=pool, rank=number)))
+            records[-1].leaving = True  # until it is wanted, a few lines on
+        self._planned[pool] = planned_seats(plan.site.node, plan.pool(pool), plan.places(plan.pool(pool)))
+        self._channels[pool] = tuple(plan.dispatch_channel(pool, number) for number in range(len(records)))
+        coming: dict[tuple[str, int], int] = {}
+        for record in records[:ranks]:
+            if record.has_left:
+                new = record.life.state is RankState.EXPECTED
+                coming[pool, record.identity.rank] = 0 if new else record.identity.generation + 1
+            record.leaving = record.dismissed = False
+        leaves = [record for record in records[ranks:] if record.live and not record.leaving]
+        for record in records[ranks:]:
+            record.leaving = True
+        return coming, len(leaves)
+
+    def still_leaving(self, pool: str) -> bool:
+        """Whether ranks of the pool have not gone yet."""
+        return any(record.leaving and record.live for record in self.ranks[pool])
+
+    def _leaving(self) -> tuple[MemberId, ...]:
+        records = (record for records in self.ranks.values() for record in records)
+        return tuple(record.identity for record in records if record.leaving and record.live)
+
+    def _let_go(self, beat: Heartbeat) -> None:
+        for identity in beat.dismissed:
+            record = self.members.get(str(identity))
+            if record is not None and record.leaving and record.identity == identity:
+                record.dismissed = True
 
     def next_epoch(self) -> None:
         """Begin the epoch that the dispatcher wants, when everyone is in the present one."""
@@ -343,10 +397,11 @@ class Roster:
         producers = [self.ranks[name][rank] for name, rank in self._plan.producers(pool)]
         if not self.was_ready and not all(self._serves_or_late(producer) for producer in producers):
             return None
-        generations = [producer.served_generation for producer in producers]
-        inputs = self._plan.inputs(pool, record.place, generations)
-        # One that is late is read from when it comes.
-        return tuple(one for one in inputs if producers[one.producer].has_served)
+        generations = [
+            producer.served_generation if producer.has_served and not producer.has_left else None
+            for producer in producers
+        ]
+        return self._plan.inputs(pool, record.place, generations)
 
     def _in_place(self, pool: str, rank: int) -> bool:
         """Whether the next rank need not wait for this one."""

@@ -38,6 +38,8 @@ _POOLS: Mapping[str, type] = {
     **{name: _RANKS[name] for name in _SUMMED},
 }
 _ORDERS = ("drain", "stop")
+# As ranks stand in a report, which has a word more: one that has left its pool.
+_LIVE = frozenset(state.value for state in RankState if state.is_live)
 
 
 class Desk:
@@ -133,7 +135,7 @@ class RunPvs:
 
 
 def _pool_row(pool: PoolReport) -> list[Any]:
-    live = sum(RankState(rank.state).is_live for rank in pool.ranks)
+    live = sum(rank.state in _LIVE for rank in pool.ranks)
     sums = [sum(getattr(rank, name) for rank in pool.ranks) for name in _SUMMED]
     return [pool.name, pool.role, len(pool.ranks), live, *sums]
 

@@ -1,5 +1,6 @@
 """Which rank sits where in an allocation. Pure: `plan` prints it, the start mode `workers` carries it out."""
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 from beamcast.config.site import LocalProvider
@@ -49,6 +50,35 @@ def seating(plan: RunPlan) -> tuple[Seat, ...]:
             workers[node] = seat.worker + 1
             seats.append(seat)
     return tuple(seats)
+
+
+def more_seats(plan: RunPlan, seats: tuple[Seat, ...], ranks: Sequence[tuple[str, int]]) -> tuple[Seat, ...]:
+    """The seats, with other ones for `ranks` (pool and number), which come together in an allocation of their own, over
+    all its nodes in turn."""
+    nodes = allocation_nodes(plan)
+    kept = [seat for seat in seats if (seat.pool, seat.rank) not in ranks]
+    added = [
+        Seat(
+            node=index % nodes,
+            worker=index // nodes,
+            pool=name,
+            rank=rank,
+            size=plan.pool(name).ranks,
+            node_index=index % nodes,
+            nodes=nodes,
+            local_rank=index // nodes,
+            local_size=-(-len(ranks) // nodes),
+            max_restarts=plan.pool(name).restart.max_restarts,
+            understudy=plan.pool(name).restart.understudy,
+        )
+        for index, (name, rank) in enumerate(ranks)
+    ]
+    return (*kept, *added)
+
+
+def seats_of_allocation(plan: RunPlan) -> int:
+    """How many ranks an allocation can take: as many as the plan puts on its fullest node, on each."""
+    return allocation_nodes(plan) * workers_per_node(seating(plan))
 
 
 def workers_per_node(seats: tuple[Seat, ...]) -> int:

@@ -1,5 +1,6 @@
 """How the ranks of a run are started: the site's executor decides."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, Self
@@ -21,6 +22,16 @@ class Starter(AbstractContextManager["Starter"], Protocol):
 
     def start(self, allocation: int, generations: Generations, on_end: OnEnd) -> int:
         """Start ranks in an allocation; returns of how many starts `on_end` will tell the end, once each."""
+        ...
+
+    def extend(self, plan: RunPlan, ranks: Sequence[tuple[str, int]]) -> None:
+        """These ranks (pool, number) will be started together in an allocation of their own, at most `room` of them.
+        Only where ranks are started one by one."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """How many ranks one allocation can take."""
         ...
 
     def runs(self, job: str) -> bool:

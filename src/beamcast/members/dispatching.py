@@ -90,6 +90,7 @@ class Dispatching:
         self.stop = False
         self._journal = KeyJournal(run_dir, "mirror")
         self._missed: list[int] = []
+        self._dismissed: tuple[MemberId, ...] = ()
         self._had = self._resume()
 
     def _resume(self) -> int | None:
@@ -334,7 +335,18 @@ class Dispatching:
                 self._bury(dead)
             for reborn in orders.reborn:
                 self._replay_for(reborn)
+            self._rescale(orders)
         self.stop = self.stop or orders.stop
+
+    def _rescale(self, orders: Orders) -> None:
+        """Serve the ranks that have come, let those go that are to leave."""
+        if self._member.serves:
+            for name, channels in orders.channels.items():
+                self._posts[name].extend(channels)
+            self._member.serves = tuple(each for post in self._posts.values() for each in post.channels)
+        self._dismissed = tuple(
+            each for each in orders.leaving if self._posts[each.pool].leave(each.rank, each.generation)
+        )
 
     def _bury(self, dead: MemberId) -> None:
         if dead.pool in self._posts and self._is_news(dead):
@@ -381,6 +393,7 @@ class Dispatching:
             # Not before: whoever numbers a late frame of the old epoch in the new one makes another frame of it.
             next_epoch=self._next_epoch if ends_epoch and self._old_is_over() else self._keys.epoch,
             ends_epoch=ends_epoch,
+            dismissed=self._dismissed,
             last_key=mirrored[-1] if mirrored else None,
             facts=facts,
         )

@@ -67,6 +67,7 @@ class Report:
     counts_from: int | None = None
     next_epoch: int = 0
     ends_epoch: bool = False
+    dismissed: tuple[MemberId, ...] = ()
     answers: tuple[CommandAnswer, ...] = ()
 
 
@@ -227,6 +228,7 @@ class Member:
             counts_from=report.counts_from,
             next_epoch=report.next_epoch,
             ends_epoch=report.ends_epoch,
+            dismissed=report.dismissed,
             answers=report.answers,
             epoch=self.epoch,
             rpc_channel=self.rpc_channel,

@@ -20,6 +20,9 @@ class Outbox(Protocol):
     def open(self, probe: Any) -> None:
         """Make the ranks' records like the probe."""
 
+    def extend(self, channels: Sequence[str]) -> None:
+        """There are more ranks now: the channels of all, those before as they were."""
+
     def send(self, rank: int, frame_id: int, pv: Any) -> None:
         """Send a frame, at once or soon."""
 
@@ -36,12 +39,20 @@ class SingleFrames:
     def __init__(self, server: Any, channels: Sequence[str]) -> None:
         self._server = server
         self._channels = channels
+        self._sample: Any = None
         self.unfit = ""
 
     def open(self, probe: Any) -> None:
         """Make the ranks' records like the probe."""
+        self._sample = probe.copy()
         for channel in self._channels:
             self._server.addRecord(channel, probe.copy())
+
+    def extend(self, channels: Sequence[str]) -> None:
+        """More records like those before."""
+        for channel in channels[len(self._channels) :]:
+            self._server.addRecord(channel, self._sample.copy())
+        self._channels = channels
 
     def send(self, rank: int, frame_id: int, pv: Any) -> None:
         """Send a frame at once."""
@@ -72,6 +83,7 @@ class StackedFrames:
         self._id_field = id_field
         self._frames = frames
         self._wait_s = wait_s
+        self._sample: Any = None
         self._writer: StackWriter | None = None
         self._rank = 0
         self._opened_at = 0.0
@@ -82,8 +94,15 @@ class StackedFrames:
         self._writer = StackWriter(probe, id_field=self._id_field, frames=self._frames)
         self._writer.add(int(probe[self._id_field]), probe)
         message = self._writer.message()
+        self._sample = message.copy()
         for channel in self._channels:
             self._server.addRecord(channel, message.copy())
+
+    def extend(self, channels: Sequence[str]) -> None:
+        """More records like those before."""
+        for channel in channels[len(self._channels) :]:
+            self._server.addRecord(channel, self._sample.copy())
+        self._channels = channels
 
     def send(self, rank: int, frame_id: int, pv: Any) -> None:
         """Put a frame into the stack of its rank."""

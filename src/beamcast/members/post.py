@@ -125,6 +125,19 @@ class Post:
             )
         )
 
+    def extend(self, channels: Sequence[str]) -> None:
+        """The pool has more ranks now: `channels` are those of all."""
+        if len(channels) > len(self.channels):
+            self._outbox.extend(channels)
+            self.channels = tuple(channels)
+
+    def leave(self, rank: int, generation: int) -> bool:
+        """A rank is to leave the pool: it gets nothing more. Whether it may go: all that it has made is final."""
+        session = self._generation.get(rank)
+        if session is not None and session >> SESSION_BITS == generation:
+            self._act(self.dispatcher.rank_leaving(rank, session))
+        return not self.dispatcher.has(rank) and not self.dispatcher.results_of(rank)
+
     def progress(self, message: Progress, *, now: float) -> bool:
         """A rank reports. False when it is not known here and has to join first."""
         if self._generation.get(message.rank) == message.generation:

@@ -204,7 +204,8 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     `follows`: the generation of each producer, by its rank, whose output this member receives. `counts_from`: the
     mirror's first frame of the run. `epoch`: the one that the member works in; `next_epoch`: the one that the
     dispatcher wants to begin, since all frames of the one before are final. `ends_epoch`: no more frames of this epoch
-    are coming, and those that are held back anywhere are waited for. `rpc_channel`, `rpc_port`: a service, at
+    are coming, and those that are held back anywhere are waited for. `dismissed`: of the ranks that are to leave, those
+    whose results are all final. `rpc_channel`, `rpc_port`: a service, at
     `rpc_address` where that is not the member's. `answers`: to the `commands` among the orders.
     """
 
@@ -227,6 +228,7 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     rpc_channel: str = ""
     rpc_port: int = 0
     rpc_address: str = ""
+    dismissed: tuple[MemberId, ...] = ()
     facts: dict[str, float] = {}
     answers: tuple[CommandAnswer, ...] = ()
 
@@ -237,7 +239,8 @@ class Orders(Message, frozen=True, kw_only=True, omit_defaults=True, tag="orders
     `arm`: every rank receives; what comes from now on belongs to the run. `epoch`: number frames so from now on.
     `released`: results that the beamline has, so that a new collector does not publish them again. `dead`: to the
     dispatcher, ranks that are gone for good in this generation; `reborn`: ranks that have taken the place of dead
-    ones and receive.
+    ones and receive. `channels`: the dispatcher's records by pool, where a pool has changed its size; `leaving`: ranks
+    that are to get no more frames.
 
     `probe`: these are your inputs, look at one update of each, without taking part in the distribution, and serve
     your output. `connect`: whoever reads your output is there; take your share of the frames.
@@ -255,12 +258,29 @@ class Orders(Message, frozen=True, kw_only=True, omit_defaults=True, tag="orders
     released: bytes = b""
     dead: tuple[MemberId, ...] = ()
     reborn: tuple[MemberId, ...] = ()
+    channels: dict[str, tuple[str, ...]] = {}
+    leaving: tuple[MemberId, ...] = ()
 
 
 class Question(Message, frozen=True, kw_only=True, omit_defaults=True, tag="question"):
     """From the commands `status` and `stop`: not from a member, but sealed with the run's secret all the same."""
 
     what: Literal["status", "stop"]
+
+
+class Scale(Message, frozen=True, kw_only=True, omit_defaults=True, tag="scale"):
+    """From the command `scale`: a pool is to have so many ranks. Answered with `Scaled`."""
+
+    pool: str
+    ranks: int
+
+
+class Scaled(Message, frozen=True, kw_only=True, omit_defaults=True, tag="scaled"):
+    """What becomes of it: how many ranks come and leave, or why it is refused, in words."""
+
+    coming: int = 0
+    leaving: int = 0
+    refused: str = ""
 
 
 class Reply(Message, frozen=True, kw_only=True, omit_defaults=True, tag="reply"):
@@ -388,8 +408,10 @@ class Taken(Message, frozen=True, kw_only=True, omit_defaults=True, tag="taken")
     known: bool = True
 
 
-Request = Registration | Heartbeat | Question | Control | ControlQuestion | Join | Progress | Retired | Push
-Answer = Welcome | Unwelcome | Orders | Reply | ControlState | Taken
+Request = (
+    Registration | Heartbeat | Question | Scale | Control | ControlQuestion | Join | Progress | Retired | Push
+)
+Answer = Welcome | Unwelcome | Orders | Reply | Scaled | ControlState | Taken
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
 _request_decoder = msgspec.msgpack.Decoder(Request, dec_hook=dec_hook)
