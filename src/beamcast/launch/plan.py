@@ -163,6 +163,7 @@ class RunPlan:
                     max_attempts=pool.max_attempts,
                     batch=pool.batch,
                     batch_wait_s=float(pool.batch_wait),
+                    leaf="" if self.results_retire(self.leaf_of(pool.name)) else self.leaf_of(pool.name),
                     retire_on_ack=self.leaf_of(pool.name) == pool.name and not self.results_retire(pool.name),
                 )
                 for pool in self.pools

@@ -122,6 +122,7 @@ class Dispatching:
             pool.name,
             pool.channels,
             outbox=self._outbox(pool, server),
+            leaf=pool.leaf,
             turn_frames=pool.batch,
             limits=limits,
             rules=RetryRules(
@@ -316,7 +317,9 @@ class Dispatching:
                 case Retired():
                     keys = decode_keys(request.keys)
                     for post in self._posts.values():
-                        post.retired(keys)
+                        # The result of one branch says nothing about what another has still to do.
+                        if post.leaf == request.leaf:
+                            post.retired(keys)
                     return Taken()
                 case _:
                     raise TypeError(f"{type(request).__name__} is not for the dispatcher")

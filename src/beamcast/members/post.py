@@ -50,6 +50,7 @@ class Post:
         channels: Sequence[str],
         *,
         outbox: Outbox,
+        leaf: str = "",
         turn_frames: int,
         limits: ReplayLimits,
         rules: RetryRules,
@@ -57,8 +58,10 @@ class Post:
         lock: threading.RLock,
         spill_folder: Path,
     ) -> None:
-        """`turn_frames`: how many frames in a row go to one rank, since `outbox` sends them together."""
+        """`leaf`: who says which results are final. `turn_frames`: how many frames in a row go to one rank, since
+        `outbox` sends them together."""
         self.pool = pool
+        self.leaf = leaf
         self.channels = tuple(channels)
         self.dispatcher = Dispatcher(limits, rules, turn_frames=turn_frames)
         self.failed: list[FailedFrame] = []

@@ -162,7 +162,7 @@ class Acks:
                 self._joined = False
         over = [*processed, *dropped, *failed, *take_keys(self._tally.again)]
         if self._retires and over:
-            self._exchange(Retired(keys=_packed(over)))
+            self._exchange(Retired(keys=_packed(over), leaf=self._pool))
         self._told_at = time.monotonic()
 
     def _exchange(self, message: Any) -> Taken | None:

@@ -315,13 +315,18 @@ class ControlState(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
 
 class DispatchedPool(Message, frozen=True, kw_only=True, omit_defaults=True):
     """One pool to the dispatcher: the channel of each rank, in order, how many frames a rank may hold, how many travel
-    in one message, and how long one waits for others."""
+    in one message, and how long one waits for others.
+
+    `leaf` is the last pool on the way of its outputs, "" where the result server says what is final: other branches of
+    the source have their own.
+    """
 
     name: str
     channels: tuple[str, ...]
     window: int
     max_attempts: int
     retire_on_ack: bool
+    leaf: str = ""
     batch: int = 1
     batch_wait_s: float = 0.0
 
@@ -381,9 +386,10 @@ class Progress(Message, frozen=True, kw_only=True, omit_defaults=True, tag="prog
 
 
 class Retired(Message, frozen=True, kw_only=True, omit_defaults=True, tag="retired"):
-    """To the dispatcher: the results of these frames are final. May come again."""
+    """To the dispatcher: the results that `leaf` has of these frames are final. May come again."""
 
     keys: bytes
+    leaf: str = ""
 
 
 class Push(Message, frozen=True, kw_only=True, omit_defaults=True, tag="push"):
