@@ -394,6 +394,7 @@ def test_frames_are_distributed_as_the_policies_say(tmp_path: Path) -> None:
     check_turns(noted(tmp_path, "every", 2), sets=1, updates=1, frames=60)
 
 
+@pytest.mark.slow
 def test_two_branches_join_and_a_part_that_one_of_them_drops_ends_its_frame(tmp_path: Path) -> None:
     report = run_simulated(
         tmp_path,
@@ -428,6 +429,7 @@ class Dies:
 """
 
 
+@pytest.mark.slow
 def test_a_lost_part_costs_its_frame_and_is_named(tmp_path: Path) -> None:
     (tmp_path / "lose.py").write_text(LOSE)
     report = run_simulated(

@@ -78,7 +78,7 @@ def source(case: Case) -> Iterator[str]:
         process.stdout.close()
 
 
-@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+@pytest.mark.parametrize("delivery", [pytest.param("at-most-once", marks=pytest.mark.slow), "at-least-once"])
 def test_frames_that_change_and_lie_cost_themselves_and_nothing_else(case: Case, delivery: str) -> None:
     (case.folder / "sums.py").write_text(SUMS)
     with source(case) as at:

@@ -164,6 +164,7 @@ def test_six_channels_at_every_frame_are_all_associated_and_none_is_wrong(tmp_pa
         assert (one["matched"], one["unmatched"], one["unusable"]) == (FRAMES, 0, 0)
 
 
+@pytest.mark.slow
 def test_at_least_once_a_killed_rank_costs_no_frame_its_metadata(tmp_path: Path) -> None:
     checks = pool(tmp_path, ranks=2, params=", slow_s = 0.003")
     gather = '[[pools]]\nname = "gather"\nrole = "collector"\ninput = "check"'
@@ -195,6 +196,7 @@ def test_values_are_stamped_as_attributes_on_request(tmp_path: Path) -> None:
     assert seen(tmp_path)["good"] == list(range(1, FRAMES + 1))
 
 
+@pytest.mark.slow
 def test_unmatched_frames_are_passed_or_dropped_and_counted(tmp_path: Path) -> None:
     # An offset far beyond the tolerance: no value can belong to any frame of this channel.
     for policy in ("pass", "drop"):
@@ -210,6 +212,7 @@ def test_unmatched_frames_are_passed_or_dropped_and_counted(tmp_path: Path) -> N
         assert [report["frames"][kind] for kind in wanted] == [100, 0]
 
 
+@pytest.mark.slow
 def test_a_channel_that_never_appears_ends_the_run_with_its_name_or_is_done_without(tmp_path: Path) -> None:
     absent = (
         '[[metadata]]\nname = "ring"\nchannel = "PREFIX:ring"\naddress = "127.0.0.1:9"\ntolerance = "1 ms"\n'
@@ -280,6 +283,7 @@ class Associate(AdImageProcessor):
 '''
 
 
+@pytest.mark.slow
 def test_the_metadata_queues_of_pvapy_work_for_its_processors(tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text(PVAPY)
     text, _ = workflow(

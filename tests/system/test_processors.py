@@ -237,6 +237,7 @@ def _check_files(images: Path, files: Path) -> None:
         assert all(maker.verify(np.array(image), 11 + index) for index, image in enumerate(file["images"]))
 
 
+@pytest.mark.slow
 def test_outputs_batches_structures_and_runtime_parameters(tmp_path: Path) -> None:
     examples = Path(__file__).parents[2] / "examples" / "processors"
     (tmp_path / "rows.py").write_text(ROWS)

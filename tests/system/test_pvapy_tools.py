@@ -109,6 +109,7 @@ def test_a_chain_of_their_commands_and_our_ranks_in_turn_loses_no_frame(tmp_path
     assert ids.max() - ids.min() + 1 == len(ids)
 
 
+@pytest.mark.slow
 def test_a_run_reads_their_simulator_and_their_consumer_reads_its_results(case: Case) -> None:
     (case.folder / "ids.py").write_text(IDS)
     ids_file = case.folder / "ids.txt"

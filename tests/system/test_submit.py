@@ -165,6 +165,7 @@ def test_a_host_that_sees_only_the_directory_can_look_and_stop(desk: Desk) -> No
     desk.wait_for(lambda: not desk.processes(), "all processes gone", timeout_s=20)
 
 
+@pytest.mark.slow
 def test_a_dead_controller_is_recognised_and_its_directory_can_be_used_again(desk: Desk) -> None:
     assert desk.submit().returncode == 0
     psutil.Process(desk.lease()["pid"]).kill()

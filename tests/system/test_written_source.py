@@ -71,6 +71,7 @@ def test_frames_by_rpc_are_all_there_when_they_are_answered(case: Case, delivery
     stop(case, run, first + 300 - 1)
 
 
+@pytest.mark.slow
 def test_frames_put_by_a_slow_client_are_all_there(case: Case) -> None:
     written(case, "put")
     run = case.start()

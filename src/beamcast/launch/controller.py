@@ -119,7 +119,7 @@ class Controller:
         self._name_server: Directory | None = None
         self._pvs: RunPvs | None = None
         self._sides: Sides | None = None
-        self._interchange_port = 0
+        self._interchange_port: int | None = None
         self._desk = ControlDesk(plan, self._roster, lock=self._lock, ask_stop=self.ask_stop)
 
     def ask_stop(self) -> None:
@@ -212,6 +212,9 @@ class Controller:
         self._sides = sides
         self._name_server = stack.enter_context(Directory(sides, leases))
         names = str(self._name_server.endpoint)
+        if network.forwarder is not None:
+            # Parsl binds it later than our members bind theirs. Without a forwarder it takes any that is free.
+            self._interchange_port = leases.lease(sides.cluster).port
         join = Join(
             run=self._plan.run,
             prefix=self._plan.prefix,
@@ -220,6 +223,7 @@ class Controller:
             first_port=network.ports.first,
             last_port=network.ports.last,
             served_ports=(served_ports(network).first, served_ports(network).last),
+            promised_ports=() if self._interchange_port is None else (self._interchange_port,),
             node_interfaces=network.nodes.interfaces,
             beamline_interfaces=network.beamline.interfaces,
             cluster_interfaces=network.cluster.interfaces,
@@ -242,7 +246,6 @@ class Controller:
             lambda served: served.__exit__(None, None, None),
         )
         stack.callback(commands.__exit__, None, None, None)
-        self._interchange_port = leases.lease(sides.cluster).port
         self._name_server.serve_at({join.rpc_channel: rpc, **dict.fromkeys(self._pvs.channels, pvs)})
         if self._plan.workflow.source.address is not None:
             self._name_server.serve_at(

@@ -4,6 +4,7 @@ Each process of the run, and each user, asks exactly one of them; what is served
 """
 
 import os
+import random
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -42,7 +43,8 @@ class PortLeases:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._next = os.getpid() % min(500, ports.last - ports.first + 1)
+        # Anywhere, since runs that start together on one host would get in each other's way.
+        self._next = random.randrange(ports.last - ports.first + 1)
 
     def lease(self, address: str) -> Endpoint:
         """A port that nobody listens on at the address; WorldError when there is none."""

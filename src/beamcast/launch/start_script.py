@@ -45,6 +45,8 @@ def start_script(plan: RunPlan, run_dir: Path, *, python: str) -> str:
         f': "${{{RUN_DIR}:={_inside(str(run_dir))}}}"',
         f': "${{{PYTHON}:={_inside(python)}}}"',
         f"export {RUN_DIR} {PYTHON}",
+        # Tools that came along with the interpreter, such as MPI from a wheel; a module loaded below goes first.
+        f'export PATH="$(dirname "${PYTHON}"):$PATH"',
     ]
     return (
         "\n\n".join(filter(None, [head, "\n".join(where), node_preparation(plan.site), start_body(plan)]))

@@ -451,7 +451,9 @@ def _lease(ground: Ground) -> int:
     """A second port, for the RPC server; the environment is read when that starts."""
     join = ground.join
     first, last = join.served_ports
-    port = free_port(first, last, ground.address, prefer=ground.port + 1 - first)
+    port = free_port(
+        first, last, ground.address, prefer=ground.port + 1 - first, taken=ground.join.promised_ports
+    )
     os.environ["EPICS_PVAS_SERVER_PORT"] = str(port)
     return port
 

@@ -16,7 +16,8 @@ class Join(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What every member needs before it can ask for more. Holds no secret, only where it lies.
 
     Ranks ask `far_name_server` and lease from `first_port` to `last_port`; members beside the controller, and users at
-    the beamline, ask `name_server`, and lease from `served_ports`, which the nodes can reach.
+    the beamline, ask `name_server`, and lease from `served_ports`, which the nodes can reach. Nobody takes
+    `promised_ports`: somebody is going to listen there.
     """
 
     run: str
@@ -26,6 +27,7 @@ class Join(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     first_port: int
     last_port: int
     served_ports: tuple[int, int]
+    promised_ports: tuple[int, ...] = ()
     node_interfaces: tuple[str, ...]
     beamline_interfaces: tuple[str, ...]
     cluster_interfaces: tuple[str, ...]

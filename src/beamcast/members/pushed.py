@@ -142,7 +142,7 @@ def _face_the_cluster(ground: Ground) -> tuple[str, int]:
     join = ground.join
     address = resolve_address(join.cluster_interfaces)
     first, last = join.served_ports
-    port = free_port(first, last, address, prefer=ground.port + 1 - first)
+    port = free_port(first, last, address, prefer=ground.port + 1 - first, taken=ground.join.promised_ports)
     os.environ.update({"EPICS_PVAS_SERVER_PORT": str(port), "EPICS_PVAS_INTF_ADDR_LIST": address})
     return address, port
 

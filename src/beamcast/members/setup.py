@@ -90,7 +90,9 @@ def prepare(
     join = read_join(arguments.run_dir)
     address = resolve_address(interfaces(join))
     first, last = (join.first_port, join.last_port) if far else join.served_ports
-    port = free_port(first, last, address, prefer=random.randrange(last - first + 1))
+    port = free_port(
+        first, last, address, prefer=random.randrange(last - first + 1), taken=join.promised_ports
+    )
     name_server = join.far_name_server if far else join.name_server
     environment = server_environment(address=address, port=port, name_servers=[name_server])
     if keep_client_environment:

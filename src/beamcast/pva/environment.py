@@ -81,10 +81,11 @@ def user_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("EPICS_PVA_")}
 
 
-def free_port(first: int, last: int, address: str, *, prefer: int = 0) -> int:
+def free_port(first: int, last: int, address: str, *, prefer: int = 0, taken: Collection[int] = ()) -> int:
     """A TCP port in ``first..last`` that nothing listens on at ``address``.
 
-    The search goes upwards from ``first + prefer`` and starts over at ``first``.
+    The search goes upwards from ``first + prefer`` and starts over at ``first``. ``taken`` ports are
+    promised to others.
 
     Ranks that start together on one node pass their local rank as ``prefer``, so that they do not all try
     the same port. The port is proved free by listening on it for a moment, not held: another process may
@@ -93,7 +94,7 @@ def free_port(first: int, last: int, address: str, *, prefer: int = 0) -> int:
     count = last - first + 1
     for offset in range(count):
         port = first + (prefer + offset) % count
-        if _can_listen(address, port):
+        if port not in taken and _can_listen(address, port):
             return port
     raise WorldError(
         f"no free TCP port on {address} between {first} and {last}: all {count} are in use",

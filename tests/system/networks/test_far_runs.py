@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.system, pytest.mark.netns, pytest.mark.timeout(150)]
 ENOUGH = 600
 
 
-@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+@pytest.mark.parametrize("delivery", [pytest.param("at-most-once", marks=pytest.mark.slow), "at-least-once"])
 def test_the_mirror_bridges_networks_without_a_route(
     two_networks: TwoNetworks, cluster: Cluster, stream: Stream, tmp_path: Path, delivery: str
 ) -> None:

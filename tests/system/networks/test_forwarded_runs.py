@@ -22,6 +22,7 @@ def gateway(two_networks: TwoNetworks) -> str:
     return two_networks.address(two_networks.gateway, "eth1")
 
 
+@pytest.mark.slow
 def test_through_haproxy(
     two_networks: TwoNetworks, cluster: Cluster, stream: Stream, gateway: str, tmp_path: Path
 ) -> None:

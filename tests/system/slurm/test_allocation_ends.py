@@ -89,6 +89,7 @@ def test_scancel_ends_a_run_that_may_not_ask_again(empty_slurm: SlurmLab, tmp_pa
     assert_nothing_left(empty_slurm, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_lost_allocation_is_replaced_and_no_frame_is_lost(
     empty_slurm: SlurmLab, tmp_path: Path, mode: Mode
@@ -109,6 +110,7 @@ def test_a_lost_allocation_is_replaced_and_no_frame_is_lost(
     assert_nothing_left(empty_slurm, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slurm_lab", ["cgroup"], indirect=True)
 def test_a_node_that_is_cut_off_ends_the_run_with_its_name(empty_slurm: SlurmLab, tmp_path: Path) -> None:
     stream(empty_slurm, tmp_path, ENDLESS)
