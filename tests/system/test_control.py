@@ -39,10 +39,12 @@ def running(case: Case) -> Iterator[Running]:
     (case.folder / "gain.py").write_text(GAIN)
     case.write(frames=100_000, rate=100, top=f'prefix = "{case.prefix}"', pool=COLLECT)
     one = case.start()
-    one.wait_for("is streaming")
-    yield one
-    one.process.kill()
-    one.process.wait()
+    try:
+        one.wait_for("is streaming")
+        yield one
+    finally:
+        one.process.kill()
+        one.process.wait()
 
 
 def client(case: Case) -> "p4p.client.thread.Context":
