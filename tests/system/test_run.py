@@ -456,3 +456,18 @@ def test_an_ordinary_user_in_a_path_with_spaces(tmp_path_factory: pytest.TempPat
         case.assert_nothing_left()
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_at_least_once_a_frame_that_the_collector_drops_is_final(case: Case) -> None:
+    """It is not sent again and again for a result that never comes."""
+    (case.folder / "even.py").write_text(
+        "class Even:\n    def process(self, frame):\n        return None if frame.id % 2 else frame.image\n"
+    )
+    case.write(frames=600, rate=100, top='delivery = "at-least-once"')
+    collect = "pools.collect.processor=even.py:Even"
+    running = case.start("--set", "mirror.retire_timeout=2 s", "--set", collect)
+    assert running.wait(90) == 0, running.output[-3000:]
+    frames = case.report()["frames"]
+    assert (frames["source"], frames["collected"], frames["dropped"], frames["lost"]) == (600, 300, 300, 0)
+    assert frames["sent_again"] == 0

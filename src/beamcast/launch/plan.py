@@ -133,6 +133,19 @@ class RunPlan:
         leaves = {self.leaf_of(first) for first in firsts}
         return self.dispatches and pool not in firsts and pool in leaves and not self.results_retire(pool)
 
+    def ends_frames_of(self, pool: str) -> str | None:
+        """The leaf, as the dispatcher knows it, for whose branch a frame is final that this pool drops or fails on.
+        None for pools that read the source, which say so with their acks, and for those beside the way to a leaf."""
+        firsts = [each.name for each in self.pools if each.input == "source"]
+        leaf = self.leaf_of(pool)
+        if not self.dispatches or pool in firsts or leaf not in {self.leaf_of(first) for first in firsts}:
+            return None
+        return self.leaf_name(leaf)
+
+    def leaf_name(self, leaf: str) -> str:
+        """How the dispatcher calls who says that results are final: the last pool, "" for the result server."""
+        return "" if self.results_retire(leaf) else leaf
+
     def results_retire(self, pool: str) -> bool:
         """Whether the outputs of the pool are final once the result server has them, and that says so. Not of a pool
         that gathers parts: it could not repeat a result from the one part that comes again."""
@@ -163,7 +176,7 @@ class RunPlan:
                     max_attempts=pool.max_attempts,
                     batch=pool.batch,
                     batch_wait_s=float(pool.batch_wait),
-                    leaf="" if self.results_retire(self.leaf_of(pool.name)) else self.leaf_of(pool.name),
+                    leaf=self.leaf_name(self.leaf_of(pool.name)),
                     retire_on_ack=self.leaf_of(pool.name) == pool.name and not self.results_retire(pool.name),
                 )
                 for pool in self.pools

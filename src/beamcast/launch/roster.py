@@ -227,6 +227,7 @@ class Roster:
             metadata_rows=self._plan.metadata_rows(pool),
             dispatch_channel=self._plan.dispatcher if self._plan.dispatches else "",
             retires=self._plan.retires(pool.name),
+            leaf=self._plan.ends_frames_of(pool.name),
             repeats=self._plan.results_retire(pool.name),
             push_channel=self._plan.push_channel if self._plan.pushes(pool.name) else "",
             input_channel=self._plan.input_channel(pool),

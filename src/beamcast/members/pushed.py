@@ -169,6 +169,7 @@ def main() -> None:
             generation=arguments.generation,
             window_frames=None,
             retires=True,
+            leaf="",
             connected=lambda: True,
         )
 

@@ -221,6 +221,7 @@ class Rank:
             generation=identity.generation,
             window_frames=duty.pool.window if duty.pool.input == "source" else None,
             retires=duty.retires,
+            leaf=duty.leaf,
             connected=self._inputs.connected,
         )
 

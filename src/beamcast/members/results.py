@@ -205,6 +205,7 @@ def main() -> None:
             generation=arguments.generation,
             window_frames=None,
             retires=True,
+            leaf="",
             connected=lambda: True,
         )
 

@@ -50,11 +50,12 @@ class Acks:
         generation: int,
         window_frames: int | None,
         retires: bool,
+        leaf: str | None,
         connected: Callable[[], bool],
     ) -> None:
         """`window_frames`: how many a rank may hold that gets its frames from the dispatcher, and has to report for
-        credit; None for others. `retires`: the outputs are final. `connected`: whether the
-        monitor is connected now."""
+        credit; None for others. `retires`: the outputs are final. `leaf`: for whose branch a frame ends that is
+        dropped here; None where that does not end it. `connected`: whether the monitor is connected now."""
         self._tally = tally
         self._caller = caller
         self._pool, self._rank = pool, rank
@@ -68,6 +69,7 @@ class Acks:
             window_frames=window_frames, delay_s=CREDIT_DELAY_S if self._credits else RETIRE_DELAY_S
         )
         self._retires = retires
+        self._leaf = leaf
         self._serial = 0
         self._lock = threading.Lock()
         self._done = {"processed": BitMap64(), "dropped": BitMap64(), "failed": BitMap64()}
@@ -160,9 +162,13 @@ class Acks:
             if answer is not None and not answer.known:
                 self._session += 1
                 self._joined = False
-        over = [*processed, *dropped, *failed, *take_keys(self._tally.again)]
-        if self._retires and over:
-            self._exchange(Retired(keys=_packed(over), leaf=self._pool))
+        # A frame that a later pool drops or fails on is final too: no result of it will come.
+        over = [*dropped, *failed]
+        again = take_keys(self._tally.again)
+        if self._retires:
+            over += [*processed, *again]
+        if self._leaf is not None and over:
+            self._exchange(Retired(keys=_packed(over), leaf=self._leaf))
         self._told_at = time.monotonic()
 
     def _exchange(self, message: Any) -> Taken | None:

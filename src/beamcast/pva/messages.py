@@ -86,7 +86,8 @@ class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
     """What a rank has to do. `slot` is its turn among the sets of its pool.
 
     `input_channel` is for people and processors; with several producers it has a `*` for the producer's rank.
-    `retires`: tell the dispatcher that outputs are final. `repeats`: publish a result again that is asked for again.
+    `retires`: tell the dispatcher that outputs are final. `leaf`: the branch in which a frame is final that is dropped
+    here, as the dispatcher knows it; None: it isn't. `repeats`: publish a result again that is asked for again.
     `input_id_field`: the field that numbers the frames there; absent: `uniqueId`, or that of the source.
     `push_channel`: where the rank has to push its outputs, since nobody can connect to it.
     `metadata`: what is joined to its frames, in the order of the columns on `metadata_channel`; `metadata_rows`: how
@@ -104,6 +105,7 @@ class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
     control_channel: str
     dispatch_channel: str = ""
     retires: bool = False
+    leaf: str | None = None
     repeats: bool = False
     push_channel: str = ""
     input_channel: str = ""

@@ -47,3 +47,10 @@ def test_at_most_once_nobody_has_to(pool: str) -> None:
 def test_a_result_that_others_read_too_is_final_at_the_end_of_their_way() -> None:
     assert not plan(result="work").results_retire("work")
     assert plan(result="work").retires("collect")
+
+
+def test_what_a_later_pool_drops_is_final_for_the_branch() -> None:
+    assert plan().ends_frames_of("collect") == "", "as the result server says it of the others"
+    assert plan(result=None).ends_frames_of("collect") == "collect"
+    assert plan().ends_frames_of("work") is None, "its acks say so"
+    assert plan(delivery="at-most-once").ends_frames_of("collect") is None
