@@ -49,11 +49,13 @@ def pbs_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PbsLab]
 
 
 # Tests that share a laboratory, and things of this machine that exist once, run one after the other.
-ONE_AFTER_THE_OTHER = ("slurm", "networks")
+ONE_AFTER_THE_OTHER = {"slurm": "slurm_lab", "networks": "two_networks"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell the workers of pytest-xdist which tests stay together."""
     for item in items:
-        if item.path.parent.name in ONE_AFTER_THE_OTHER:
-            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+        wants = set(getattr(item, "fixturenames", ()))
+        for name, fixture in ONE_AFTER_THE_OTHER.items():
+            if fixture in wants or item.path.parent.name == name:
+                item.add_marker(pytest.mark.xdist_group(name))

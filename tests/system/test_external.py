@@ -75,6 +75,7 @@ def test_a_pool_that_is_started_by_hand(tmp_path: Path, site: str) -> None:
     assert modes == {"secret": 0o600, "join.json": 0o600, "start.sh": 0o700}
 
 
+@pytest.mark.slow
 @pytest.mark.slurm
 @pytest.mark.parametrize("slurm_lab", ["cgroup"], indirect=True)
 def test_a_pool_that_slurm_starts(empty_slurm: SlurmLab, tmp_path: Path) -> None:

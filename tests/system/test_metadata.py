@@ -187,6 +187,7 @@ def test_at_least_once_a_killed_rank_costs_no_frame_its_metadata(tmp_path: Path)
     assert len(set(found["good"])) >= 900 - 5
 
 
+@pytest.mark.slow
 def test_values_are_stamped_as_attributes_on_request(tmp_path: Path) -> None:
     text, _ = workflow(
         "stamp", metadata("PREFIX", "stamp = true"), pool(tmp_path, params=", attributes = true")

@@ -102,6 +102,7 @@ pool = "collect"
 """
 
 
+@pytest.mark.slow
 def test_stacks_reach_the_processor_as_views_with_their_metadata(tmp_path: Path) -> None:
     (tmp_path / "stacks.py").write_text(PROCESSOR)
     workflow = tmp_path / "workflow.toml"

@@ -149,8 +149,9 @@ class RpcCaller:
         return self._client
 
     def call(self, request: Request, *, timeout_s: float, payload: Bytes | None = None) -> Answer:
-        """One exchange; WorldError when there is no answer in time, Refused when the answer is not the controller's.
-        `payload` travels beside the envelope, which has to hold its `digest`."""
+        """One exchange; WorldError when there is no answer in time, or only a late one to an earlier request; Refused
+        when the answer is not the controller's. `payload` travels beside the envelope, which has to hold its
+        `digest`."""
         import pvaccess
 
         counter = next(self._counter)
@@ -170,7 +171,11 @@ class RpcCaller:
             raise Refused("the controller refused the message", hint="is this the secret of this run?")
         opened = unseal(self._secret, envelope, direction="answer")
         if opened.counter != counter:
-            raise Refused("the answer belongs to another request")
+            # Authentic, and late: that of an exchange which was given up. It says nothing about this one.
+            self._client = None
+            raise WorldError(
+                f"the controller ({self._channel}) answered an earlier request", retry_may_help=True
+            )
         try:
             return decode_answer(opened.body)
         except ValueError as error:

@@ -126,6 +126,7 @@ def test_a_node_that_is_cut_off_ends_the_run_with_its_name(empty_slurm: SlurmLab
     assert_nothing_left(empty_slurm, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_drains_before_its_walltime_ends(empty_slurm: SlurmLab, tmp_path: Path) -> None:
     job = stream(
         empty_slurm, tmp_path, ENDLESS, "delivery=at-least-once", allocation=("walltime=2 min", "margin=90 s")
