@@ -1,0 +1,45 @@
+"""What a caller makes of an answer that is not for its request."""
+
+from typing import Any
+
+import pytest
+
+from beamcast.core.errors import WorldError
+from beamcast.pva.messages import Retired, Taken, encode
+from beamcast.pva.rpc import RpcCaller, _to_pv
+from beamcast.security.secret import SECRET_BYTES, Refused, RunSecret, seal
+
+SECRET = RunSecret(bytes(SECRET_BYTES))
+
+
+class Answers:
+    """A connection on which this answer comes, whatever is asked."""
+
+    def __init__(self, secret: RunSecret, counter: int) -> None:
+        body = encode(Taken())
+        self.answer = _to_pv(
+            seal(secret, direction="answer", sender="controller", counter=counter, body=body)
+        )
+
+    def invoke(self, request: Any, timeout_s: float) -> Any:
+        return self.answer
+
+
+def caller(answers: Answers) -> RpcCaller:
+    made = RpcCaller("run:rendezvous", secret=SECRET, sender="work/0")
+    made._client = answers
+    return made
+
+
+def test_a_late_answer_to_an_earlier_request_is_no_answer_and_the_call_may_be_repeated() -> None:
+    late = caller(Answers(SECRET, counter=7))
+    with pytest.raises(WorldError, match="answered an earlier request") as caught:
+        late.call(Retired(keys=b""), timeout_s=1.0)
+    assert caught.value.retry_may_help
+    assert late._client is None, "the next call makes another connection"
+
+
+def test_an_answer_of_another_run_is_refused() -> None:
+    stranger = Answers(RunSecret(bytes([1]) * SECRET_BYTES), counter=7)
+    with pytest.raises(Refused):
+        caller(stranger).call(Retired(keys=b""), timeout_s=1.0)
