@@ -52,8 +52,9 @@ def pbs_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PbsLab]
 ONE_AFTER_THE_OTHER = {"slurm": "slurm_lab", "networks": "two_networks"}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell the workers of pytest-xdist which tests stay together."""
+    """Tell the workers of pytest-xdist which tests stay together, before its own hook looks at the marks."""
     for item in items:
         wants = set(getattr(item, "fixturenames", ()))
         for name, fixture in ONE_AFTER_THE_OTHER.items():
