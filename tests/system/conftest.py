@@ -60,3 +60,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name, fixture in ONE_AFTER_THE_OTHER.items():
             if fixture in wants or item.path.parent.name == name:
                 item.add_marker(pytest.mark.xdist_group(name))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Groups that are not heard would put two laboratories on one machine, which get in each other's way."""
+    if getattr(session.config.option, "loadgroup", False):
+        deaf = [
+            item
+            for item in session.items
+            if item.get_closest_marker("xdist_group") and "@" not in item.nodeid
+        ]
+        assert not deaf, "this pytest-xdist does not group tests with this pytest"

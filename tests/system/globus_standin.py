@@ -74,7 +74,7 @@ class StandIn(Executor):  # type: ignore[misc] # Parsl takes no other
 
 if __name__ == "__main__":
     from beamcast.cli.main import main
-    from beamcast.launch import globus
+    from beamcast.launch.start import globus
 
     globus.sdk_executor = StandIn
     main()

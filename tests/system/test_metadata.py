@@ -422,7 +422,7 @@ def main(folder: Path) -> None:
     from beamcast.config.load import load_site, load_workflow
     from beamcast.launch.controller import Controller
     from beamcast.launch.plan import RunPlan
-    from beamcast.launch.rundir import RunDir
+    from beamcast.launch.rundir.rundir import RunDir
 
     loaded = load_workflow(folder / "workflow.toml")
     check_workflow(loaded)

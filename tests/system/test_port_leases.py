@@ -12,7 +12,7 @@ SCRIPT = """
 import os, subprocess, sys
 THIEF = "import socket, sys; one = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print(1, flush=True); input()"
 from beamcast.config.site import Ports
-from beamcast.launch.directory import PortLeases, serve_pvs
+from beamcast.launch.network.directory import PortLeases, serve_pvs
 thieves = []
 def steal(port):
     words = [sys.executable, "-c", THIEF, str(port)]

@@ -398,7 +398,7 @@ def main(folder: Path, asked: list[str]) -> None:
     from beamcast.config.load import load_site, load_workflow
     from beamcast.launch.controller import Controller
     from beamcast.launch.plan import RunPlan
-    from beamcast.launch.rundir import RunDir
+    from beamcast.launch.rundir.rundir import RunDir
 
     plan = RunPlan(
         run="test", loaded=load_workflow(folder / "workflow.toml"), site=load_site(str(folder / "site.toml"))

@@ -7,7 +7,7 @@ import typer
 from beamcast.cli.options import SetSiteOption, SiteOption
 from beamcast.config.load import load_site
 from beamcast.core.errors import UsageError, WorldError
-from beamcast.launch.forwarders import render
+from beamcast.launch.network.forwarders import render
 from beamcast.pva.interfaces import resolve_address
 
 app = typer.Typer(

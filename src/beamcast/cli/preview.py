@@ -10,11 +10,11 @@ from beamcast.config.site import Face, LocalProvider
 from beamcast.core.errors import WorldError
 from beamcast.core.place import Place
 from beamcast.launch.hardware import expected_share
-from beamcast.launch.network import Service, Sides, reached_from, served_ports, services
-from beamcast.launch.parsl_start import ParslStart
+from beamcast.launch.network.addresses import Service, Sides, reached_from, served_ports, services
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import first_nodes
-from beamcast.launch.start_script import start_script
+from beamcast.launch.start.parsl_start import ParslStart
+from beamcast.launch.start.start_script import start_script
 from beamcast.pva.environment import server_environment
 from beamcast.pva.interfaces import resolve_address
 

@@ -11,7 +11,7 @@ from beamcast.cli.options import JsonOption
 from beamcast.cli.runline import FINAL, Look, RunLine, find_run, read_final_report
 from beamcast.cli.watch import output_console
 from beamcast.core.errors import UsageError
-from beamcast.launch.rundir import REPORT_FILE
+from beamcast.launch.rundir.rundir import REPORT_FILE
 from beamcast.observe.report import Report, encode_report
 from beamcast.observe.tables import live_view, summary
 

@@ -21,7 +21,7 @@ from beamcast.config.check import check_workflow
 from beamcast.config.load import load_site, load_workflow
 from beamcast.core.errors import UsageError
 from beamcast.launch.plan import RunPlan
-from beamcast.launch.rundir import RunDir
+from beamcast.launch.rundir.rundir import RunDir
 from beamcast.observe.tables import summary
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")

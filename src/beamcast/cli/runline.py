@@ -10,10 +10,10 @@ from typing import Literal
 import msgspec
 
 from beamcast.core.errors import UsageError, WorldError
-from beamcast.launch.lease import LEASE_FILE, ownership, read_lease
-from beamcast.launch.ownership import STALE_S, Ownership
-from beamcast.launch.rundir import REPORT_FILE, STATE_FILE
-from beamcast.launch.stop_request import leave_request, wait_until_taken
+from beamcast.launch.rundir.lease import LEASE_FILE, ownership, read_lease
+from beamcast.launch.rundir.ownership import STALE_S, Ownership
+from beamcast.launch.rundir.rundir import REPORT_FILE, STATE_FILE
+from beamcast.launch.rundir.stop_request import leave_request, wait_until_taken
 from beamcast.members.join import JOIN_FILE, SECRET_FILE, Join, read_join
 from beamcast.observe.report import Report, decode_report
 from beamcast.pva.environment import apply_environment, client_environment

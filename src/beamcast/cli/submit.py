@@ -18,8 +18,8 @@ from beamcast.cli.outcome import Quit
 from beamcast.cli.run import CONSOLE_LOG, NameOption, RunDirOption, make_plan, shown_path
 from beamcast.cli.runline import read_final_report
 from beamcast.core.errors import WorldError
-from beamcast.launch.lease import read_lease
-from beamcast.launch.rundir import RunDir
+from beamcast.launch.rundir.lease import read_lease
+from beamcast.launch.rundir.rundir import RunDir
 from beamcast.observe.lines import allocation_line
 from beamcast.observe.report import Report, decode_report
 

@@ -133,6 +133,9 @@ class RpcCaller:
         self._secret = secret
         self._sender = sender
         self._client: Any = None
+        # Those that failed. One that goes takes its request along while the server may still be writing the answer, and
+        # the server's process can crash of it (`SerializationHelper::serializeFull` in pvAccessCPP).
+        self._left: list[Any] = []
         # Time makes the counter grow over the lives of a member, counting makes it grow within one.
         self._counter = itertools.count(time.time_ns())
 
@@ -160,11 +163,16 @@ class RpcCaller:
         try:
             answer = _from_pv(self.client().invoke(_to_pv(envelope, payload), timeout_s))
         except pvaccess.PvaException as error:
-            self._client = None  # a client that failed once may stay deaf: the next call makes a new one
+            self._leave_client()
             raise WorldError(
                 f"the controller ({self._channel}) does not answer: {error}", retry_may_help=True
             ) from error
         return self._open(answer, counter)
+
+    def _leave_client(self) -> None:
+        """A client that failed once may stay deaf: the next call makes a new one."""
+        self._left.append(self._client)
+        self._client = None
 
     def _open(self, envelope: bytes, counter: int) -> Answer:
         if not envelope:
@@ -172,7 +180,7 @@ class RpcCaller:
         opened = unseal(self._secret, envelope, direction="answer")
         if opened.counter != counter:
             # Authentic, and late: that of an exchange which was given up. It says nothing about this one.
-            self._client = None
+            self._leave_client()
             raise WorldError(
                 f"the controller ({self._channel}) answered an earlier request", retry_may_help=True
             )

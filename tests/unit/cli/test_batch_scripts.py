@@ -11,8 +11,8 @@ import pytest
 from beamcast.cli.preview import batch_script, preview
 from beamcast.config.load import load_site, load_workflow
 from beamcast.config.sites import shipped_sites
-from beamcast.launch.parsl_start import ParslStart
 from beamcast.launch.plan import RunPlan
+from beamcast.launch.start.parsl_start import ParslStart
 
 GOLDEN = Path(__file__).parent / "golden"
 FIRST_LIGHT = Path(__file__).parents[3] / "examples" / "first-light" / "workflow.toml"

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from beamcast.launch.allocations import Allocations
-from beamcast.launch.job_watch import Heard
-from beamcast.launch.job_words import JobEnd, JobState, JobWord
+from beamcast.launch.jobs.allocations import Allocations
+from beamcast.launch.jobs.watch import Heard
+from beamcast.launch.jobs.words import JobEnd, JobState, JobWord
 
 RANKS = {("work", 0): 0, ("work", 1): 0}
 CANCELLED = JobWord(state=JobState.ENDED, end=JobEnd.CANCELLED)

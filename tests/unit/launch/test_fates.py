@@ -2,9 +2,9 @@
 
 import itertools
 
-from beamcast.launch.fates import PATIENCE_S, End, Fate, fate_of
-from beamcast.launch.job_watch import Heard, JobWatch
-from beamcast.launch.job_words import JobEnd, JobState, JobWord
+from beamcast.launch.jobs.fates import PATIENCE_S, End, Fate, fate_of
+from beamcast.launch.jobs.watch import Heard, JobWatch
+from beamcast.launch.jobs.words import JobEnd, JobState, JobWord
 
 RUNNING = JobWord(state=JobState.RUNNING, nodes=("node1", "node2"))
 ENDING = JobWord(state=JobState.ENDING)

@@ -5,7 +5,7 @@ import pytest
 from beamcast.config.check_site import check_site
 from beamcast.config.site import Forwarder, Network, Ports, Site, Tls
 from beamcast.core.errors import ConfigError, UsageError
-from beamcast.launch.forwarders import render
+from beamcast.launch.network.forwarders import render
 
 TLS = Tls(ca="/c/ca.pem", certificate="/c/own.pem", key="/c/own.key", peer="beamline")
 PORTS = Ports(first=20000, last=20006)

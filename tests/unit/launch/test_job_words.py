@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from beamcast.launch.job_words import JobEnd, JobState, JobWord, seconds
-from beamcast.launch.pbs_words import parse_qstat
-from beamcast.launch.slurm_words import (
+from beamcast.launch.jobs.pbs import parse_qstat
+from beamcast.launch.jobs.slurm import (
     expand,
     parse_position,
     parse_sacct,
     parse_scontrol,
     parse_silent_nodes,
 )
+from beamcast.launch.jobs.words import JobEnd, JobState, JobWord, seconds
 
 # slurm 22.05, shortened where nothing is read.
 SCONTROL = (

@@ -11,9 +11,9 @@ import pytest
 from msgspec import structs
 
 from beamcast.core.errors import UsageError
-from beamcast.launch.lease import LEASE_FILE, RunLease, ownership, read_lease
-from beamcast.launch.ownership import STALE_S, Lease, Ownership, judge
-from beamcast.launch.rundir import RunDir
+from beamcast.launch.rundir.lease import LEASE_FILE, RunLease, ownership, read_lease
+from beamcast.launch.rundir.ownership import STALE_S, Lease, Ownership, judge
+from beamcast.launch.rundir.rundir import RunDir
 
 OWNER = Lease(run="r", host="a", boot="b1", pid=7, started=100.0, epoch=3, token="t")
 

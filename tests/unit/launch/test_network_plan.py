@@ -7,7 +7,7 @@ import pytest
 from beamcast.config.load import LoadedWorkflow
 from beamcast.config.site import Face, Forwarder, Network, NodesFace, Ports, Site
 from beamcast.config.workflow import Delivery, Metadata, Pool, Results, Source, Workflow
-from beamcast.launch.network import Sides, ports_needed, reached_from, served_ports, services
+from beamcast.launch.network.addresses import Sides, ports_needed, reached_from, served_ports, services
 from beamcast.launch.plan import RunPlan
 
 PLAIN = Sides(beamline="10.1.0.10", cluster="10.2.0.10", reached="10.2.0.10")

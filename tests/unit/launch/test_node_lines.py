@@ -11,7 +11,7 @@ from beamcast.config.workflow import Pool
 from beamcast.core.errors import ConfigError
 from beamcast.core.place import spread
 from beamcast.launch.hardware import misplaced, planned_seats
-from beamcast.launch.node_lines import node_preparation
+from beamcast.launch.start.node_lines import node_preparation
 from beamcast.pva.messages import Whereabouts
 
 

@@ -8,7 +8,7 @@ import pytest
 from beamcast.config.load import load_site, load_workflow
 from beamcast.core.errors import UsageError
 from beamcast.launch.plan import RunPlan
-from beamcast.launch.start_script import script_name, start_script, submit_line
+from beamcast.launch.start.start_script import script_name, start_script, submit_line
 
 GOLDEN = Path(__file__).parent / "golden"
 FIRST_LIGHT = Path(__file__).parents[3] / "examples" / "first-light" / "workflow.toml"

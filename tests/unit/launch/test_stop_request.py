@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from beamcast.launch.stop_request import (
+from beamcast.launch.rundir.stop_request import (
     CLOCK_SLACK_S,
     STOP_FILE,
     StopRequest,

@@ -2,8 +2,8 @@
 
 from beamcast.config.site import Allocation as AllocationConfig
 from beamcast.config.units import Seconds
-from beamcast.launch.allocations import Allocation
-from beamcast.launch.walltime import CLOCK_SLACK_S, Handover, Step, ends_at, next_generations, next_step
+from beamcast.launch.jobs.allocations import Allocation
+from beamcast.launch.jobs.walltime import CLOCK_SLACK_S, Handover, Step, ends_at, next_generations, next_step
 
 PLAIN = AllocationConfig(walltime=Seconds(600.0), margin=Seconds(60.0))
 HANDS_OVER = AllocationConfig(

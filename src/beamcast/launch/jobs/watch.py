@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from beamcast.config.site import PbsProvider, Provider, SlurmProvider
-from beamcast.launch.job_words import UNKNOWN, JobEnd, JobState, JobWord
-from beamcast.launch.pbs_words import parse_qstat
-from beamcast.launch.slurm_words import parse_position, parse_sacct, parse_scontrol, parse_silent_nodes
+from beamcast.launch.jobs.pbs import parse_qstat
+from beamcast.launch.jobs.slurm import parse_position, parse_sacct, parse_scontrol, parse_silent_nodes
+from beamcast.launch.jobs.words import UNKNOWN, JobEnd, JobState, JobWord
 
 logger = logging.getLogger(__name__)
 

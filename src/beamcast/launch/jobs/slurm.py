@@ -6,7 +6,7 @@
 
 import re
 
-from beamcast.launch.job_words import UNKNOWN, JobEnd, JobState, JobWord, seconds
+from beamcast.launch.jobs.words import UNKNOWN, JobEnd, JobState, JobWord, seconds
 
 _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 _RUNNING = frozenset({"RUNNING", "CONFIGURING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"})

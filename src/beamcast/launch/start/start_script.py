@@ -13,9 +13,9 @@ from pathlib import Path
 
 from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, Site, SlurmProvider, WorkersStart
 from beamcast.core.errors import UsageError
-from beamcast.launch.node_lines import clock, node_preparation, slurm_lines, srun_options
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import allocation_nodes, first_nodes
+from beamcast.launch.start.node_lines import clock, node_preparation, slurm_lines, srun_options
 
 RUN_DIR, PYTHON = "BEAMCAST_RUN_DIR", "BEAMCAST_PYTHON"
 _KEEPER = f'"${PYTHON}" -m beamcast.members.keeper --run-dir "${RUN_DIR}"'

@@ -17,9 +17,6 @@ from msgspec import structs
 
 from beamcast.config.site import LocalProvider, MpiStart
 from beamcast.core.errors import UsageError, WorldError
-from beamcast.launch import interchange
-from beamcast.launch.node_lines import node_preparation
-from beamcast.launch.plain_path import plain_path
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import (
     allocation_nodes,
@@ -28,7 +25,10 @@ from beamcast.launch.seating import (
     seats_of_allocation,
     workers_per_node,
 )
-from beamcast.launch.starts import Generations, OnEnd
+from beamcast.launch.start import interchange
+from beamcast.launch.start.node_lines import node_preparation
+from beamcast.launch.start.plain_path import plain_path
+from beamcast.launch.start.starts import Generations, OnEnd
 from beamcast.members.seat import Seat, hands_seen, sit, taken_by, write_seats
 
 EXECUTOR = "ranks-"
@@ -36,7 +36,7 @@ NODE_FILE = "nodes"
 ALLOCATION = "allocation-"
 COMPLAINT_LINES = 8
 # As long as members wait for a silent controller: a link that was cut for less must not cost the allocation. That a job
-# has ended is learned from the scheduler meanwhile (`beamcast.launch.job_watch`).
+# has ended is learned from the scheduler meanwhile (`beamcast.launch.jobs.watch`).
 PARSL_SILENCE_S = 30
 
 
@@ -154,7 +154,7 @@ class ParslStart:
     def _executor(self, allocation: int) -> Any:
         from parsl.executors import HighThroughputExecutor, MPIExecutor
 
-        from beamcast.launch.providers import make_provider
+        from beamcast.launch.start.providers import make_provider
 
         start = self._plan.site.start
         common: dict[str, Any] = {

@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from beamcast.launch.fates import End, Fate, fate_of
-from beamcast.launch.job_watch import Heard, JobWatch
-from beamcast.launch.job_words import JobState
-from beamcast.launch.starter import Starter
-from beamcast.launch.starts import Generations, OnEnd
+from beamcast.launch.jobs.fates import End, Fate, fate_of
+from beamcast.launch.jobs.watch import Heard, JobWatch
+from beamcast.launch.jobs.words import JobState
+from beamcast.launch.start.starter import Starter
+from beamcast.launch.start.starts import Generations, OnEnd
 from beamcast.observe.report import AllocationReport
 
 RankKey = tuple[str, int]
@@ -41,6 +41,8 @@ class Allocations:
         self._silence_s = silence_s
         self._all: list[Allocation] = []
         self._seats: dict[RankKey, Allocation] = {}
+        # The ranks, with their generations, of allocations that are to be asked for.
+        self.wanted: list[dict[RankKey, int]] = []
 
     def ask(self) -> Allocation:
         """Ask for one more; WorldError when it is refused. Takes seconds; one thread, and not under the lock."""

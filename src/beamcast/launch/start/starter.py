@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, Self
 
-from beamcast.launch.external import ExternalStart
 from beamcast.launch.plan import RunPlan
-from beamcast.launch.starts import Generations, OnEnd
+from beamcast.launch.start.external import ExternalStart
+from beamcast.launch.start.starts import Generations, OnEnd
 
 
 class Starter(AbstractContextManager["Starter"], Protocol):
@@ -55,9 +55,9 @@ def make_starter(
         case "external":
             return ExternalStart(plan, run_dir)
         case "globus-compute":
-            from beamcast.launch.globus import GlobusStart
+            from beamcast.launch.start.globus import GlobusStart
 
             return GlobusStart(plan, run_dir)
-    from beamcast.launch.parsl_start import ParslStart
+    from beamcast.launch.start.parsl_start import ParslStart
 
     return ParslStart(plan, run_dir, address=address, reached=reached, port=port)

@@ -20,8 +20,8 @@ from beamcast.config.site import GlobusCompute
 from beamcast.core.errors import UsageError
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import seating
-from beamcast.launch.start_script import start_body
-from beamcast.launch.starts import Generations, OnEnd
+from beamcast.launch.start.start_script import start_body
+from beamcast.launch.start.starts import Generations, OnEnd
 from beamcast.members.join import SECRET_FILE, read_join
 from beamcast.members.parcel import Parcel, seal_parcel, start_ranks
 

@@ -14,8 +14,8 @@ from typing import Self
 
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import seating
-from beamcast.launch.start_script import script_name, start_script, submit_line
-from beamcast.launch.starts import Generations, OnEnd
+from beamcast.launch.start.start_script import script_name, start_script, submit_line
+from beamcast.launch.start.starts import Generations, OnEnd
 from beamcast.members.seat import write_seats
 
 logger = logging.getLogger(__name__)

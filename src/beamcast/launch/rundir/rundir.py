@@ -6,8 +6,8 @@ from pathlib import Path
 
 from beamcast.config.effective import to_toml
 from beamcast.core.errors import UsageError
-from beamcast.launch.lease import ASIDE, LEASE_FILE, RunLease
 from beamcast.launch.plan import RunPlan
+from beamcast.launch.rundir.lease import ASIDE, LEASE_FILE, RunLease
 from beamcast.members.join import SECRET_FILE
 from beamcast.security.secret import RunSecret
 

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from beamcast.launch.job_words import UNKNOWN, JobEnd, JobState, JobWord, seconds
+from beamcast.launch.jobs.words import UNKNOWN, JobEnd, JobState, JobWord, seconds
 
 # Held, waiting for its time, in transit, suspended: it does not run and may run later.
 _STATES = {

@@ -6,8 +6,8 @@ to be younger than the end, and it gets a few seconds to give one.
 
 from dataclasses import dataclass
 
-from beamcast.launch.job_watch import Heard
-from beamcast.launch.job_words import JobState
+from beamcast.launch.jobs.watch import Heard
+from beamcast.launch.jobs.words import JobState
 
 # A job that is being ended becomes "ended" after the scheduler's grace period, often five seconds: until then the
 # reason is not known. Together with the silence that makes a rank dead (5 s) the user waits less than ten seconds.

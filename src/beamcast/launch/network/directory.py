@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from beamcast.config.site import Network, Ports
 from beamcast.core.errors import WorldError
-from beamcast.launch.network import Sides
+from beamcast.launch.network.addresses import Sides
 from beamcast.members.names import NameServerProcess
 from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
 from beamcast.pva.interfaces import resolve_address

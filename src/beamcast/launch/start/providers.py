@@ -10,11 +10,11 @@ from parsl.providers.errors import SubmitException
 
 from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, Site, Start
 from beamcast.config.site import SlurmProvider as SlurmSite
-from beamcast.launch.node_lines import clock, slurm_lines, srun_options
+from beamcast.launch.start.node_lines import clock, slurm_lines, srun_options
 
 
 class Asking:
-    """For a provider that submits and cancels only: we ask the scheduler ourselves (`beamcast.launch.job_watch`),
+    """For a provider that submits and cancels only: we ask the scheduler ourselves (`beamcast.launch.jobs.watch`),
     for Parsl takes a job that is not listed any more for completed. Keeps what the scheduler says when it refuses."""
 
     @cached_property

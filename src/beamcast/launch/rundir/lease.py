@@ -19,7 +19,7 @@ import psutil
 from msgspec import structs
 
 from beamcast.core.errors import UsageError
-from beamcast.launch.ownership import RENEW_S, STALE_S, Lease, Ownership, judge
+from beamcast.launch.rundir.ownership import RENEW_S, STALE_S, Lease, Ownership, judge
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from beamcast.members.parent import die_with_parent
 
 def command() -> list[str]:
     """How Parsl has to start it from this process."""
-    return [sys.executable, "-m", "beamcast.launch.interchange", str(os.getpid())]
+    return [sys.executable, "-m", "beamcast.launch.start.interchange", str(os.getpid())]
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from beamcast.config.site import Allocation as AllocationConfig
-from beamcast.launch.allocations import Allocation, RankKey
+from beamcast.launch.jobs.allocations import Allocation, RankKey
 
 # The scheduler's clock and ours need not agree, and a job begins some moments before we hear of it.
 CLOCK_SLACK_S = 5.0

@@ -1,0 +1,1 @@
+"""What batch schedulers say and do: jobs, their states and ends, walltime."""

@@ -1,0 +1,1 @@
+"""Addresses, ports and name servers of a run."""

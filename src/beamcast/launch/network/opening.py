@@ -1,0 +1,96 @@
+"""What a run serves itself: its name servers, its PVs, and the RPC channel on which members speak with it."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from beamcast.launch.hardware import shares
+from beamcast.launch.network.addresses import Sides, served_ports
+from beamcast.launch.network.directory import Directory, PortLeases, find_sides, serve_pvs, serve_rpc
+from beamcast.launch.plan import RunPlan
+from beamcast.launch.run_pvs import RunPvs
+from beamcast.members.join import Join, write_join
+from beamcast.pva.control_pv import Take
+from beamcast.pva.messages import Answer, Request
+from beamcast.pva.nameserver import Endpoint
+from beamcast.pva.rpc import RpcEndpoint
+from beamcast.security.secret import RunSecret
+
+# A member that has no controller for this long ends itself.
+CONTROLLER_SILENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is served. `interchange_port`: the one that Parsl has to take, where it may not take any."""
+
+    sides: Sides
+    names: Directory
+    pvs: RunPvs
+    interchange_port: int | None
+
+
+def open_network(
+    stack: ExitStack,
+    plan: RunPlan,
+    run_dir: Path,
+    *,
+    secret: RunSecret,
+    handle: Callable[[Request], Answer],
+    take: Callable[[str | None], Take],
+) -> Opened:
+    """Start all of it, to be ended by `stack`; what members need to find it is written into the run directory.
+
+    `handle` answers the members; `take` of a pool's name (None: the run) answers the writers of its control PV.
+    WorldError where an address or a port is missing.
+    """
+    network = plan.site.network
+    sides, leases = find_sides(network), PortLeases(served_ports(network))
+    names = stack.enter_context(Directory(sides, leases))
+    # Parsl binds it later than our members bind theirs. Without a forwarder it takes any that is free.
+    interchange_port = leases.lease(sides.cluster).port if network.forwarder is not None else None
+    join = _join(plan, names, interchange_port)
+    write_join(run_dir, join)
+    name_server = str(names.endpoint)
+    server, pvs_at = leases.serve(
+        sides.beamline, lambda at: serve_pvs(at, name_server), lambda server: server.stop()
+    )
+    stack.callback(server.stop)
+    pvs = RunPvs(server, plan.prefix, [pool.name for pool in plan.pools], take=take)
+    commands, rpc_at = leases.serve(
+        sides.cluster,
+        lambda at: serve_rpc(at, name_server, RpcEndpoint(join.rpc_channel, secret=secret, handle=handle)),
+        lambda served: served.__exit__(None, None, None),
+    )
+    stack.callback(commands.__exit__, None, None, None)
+    names.serve_at({join.rpc_channel: rpc_at, **dict.fromkeys(pvs.channels, pvs_at), **_elsewhere(plan)})
+    return Opened(sides, names, pvs, interchange_port)
+
+
+def _join(plan: RunPlan, names: Directory, interchange_port: int | None) -> Join:
+    network = plan.site.network
+    ports, served = network.ports, served_ports(network)
+    return Join(
+        run=plan.run,
+        prefix=plan.prefix,
+        name_server=str(names.endpoint),
+        far_name_server=str(names.far_endpoint),
+        first_port=ports.first,
+        last_port=ports.last,
+        served_ports=(served.first, served.last),
+        promised_ports=() if interchange_port is None else (interchange_port,),
+        node_interfaces=network.nodes.interfaces,
+        beamline_interfaces=network.beamline.interfaces,
+        cluster_interfaces=network.cluster.interfaces,
+        controller_silence_s=CONTROLLER_SILENCE_S,
+        hardware=shares(plan.site.node, plan.pools),
+    )
+
+
+def _elsewhere(plan: RunPlan) -> dict[str, Endpoint]:
+    """The channels of others whose addresses the workflow gives."""
+    given = [(plan.source_channel, plan.workflow.source.address)]
+    given += [(each.channel, each.address) for each in plan.workflow.metadata]
+    given += [(pool.forward.channel, pool.forward.address) for pool in plan.pools if pool.forward]
+    return {channel: Endpoint.parse(address) for channel, address in given if address is not None}

@@ -1,0 +1,1 @@
+"""How ranks are started: through Parsl, Globus Compute, or by somebody else."""
