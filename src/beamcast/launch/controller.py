@@ -35,7 +35,7 @@ from beamcast.launch.rundir.rundir import RunDir
 from beamcast.launch.rundir.statefile import StateFile
 from beamcast.launch.rundir.stop_request import take_request
 from beamcast.launch.scaling import check_scale, enlarged
-from beamcast.launch.start.starter import Starter, make_starter
+from beamcast.launch.start.starter import GrowingStarter, Starter, make_starter
 from beamcast.observe.report import Report, encode_report, write_report
 from beamcast.pva.messages import (
     Answer,
@@ -241,7 +241,7 @@ class Controller:
         coming, leaving = self._roster.scale(self._plan, pool, ranks)
         self._desk.book.resize(pool, ranks)
         if coming:
-            assert self._starter is not None
+            assert isinstance(self._starter, GrowingStarter), "check_scale refuses all others"
             assert self._allocations is not None
             names, room = sorted(coming), self._starter.room
             for part in (names[first : first + room] for first in range(0, len(names), room)):

@@ -17,6 +17,7 @@ from pyroaring import BitMap64
 
 from beamcast.core.errors import DataError
 from beamcast.core.keyset import encode_keys
+from beamcast.members.final import final_acks
 from beamcast.members.join import SECRET_FILE
 from beamcast.members.journal import KeyJournal
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
@@ -28,7 +29,7 @@ from beamcast.pva.environment import check_bound, free_port
 from beamcast.pva.interfaces import resolve_address
 from beamcast.pva.messages import Answer, Counters, Delta, MemberId, Orders, Push, Request, Taken
 from beamcast.pva.portable import Bytes, from_parts
-from beamcast.pva.rpc import RpcCaller, RpcEndpoint
+from beamcast.pva.rpc import RpcEndpoint
 from beamcast.security.secret import RunSecret
 
 logger = logging.getLogger(__name__)
@@ -160,19 +161,6 @@ def main() -> None:
     identity = MemberId(kind="results", generation=arguments.generation)
     secret = RunSecret.read(ground.run_dir / SECRET_FILE)
 
-    def acks(tally: Tally) -> Acks:
-        return Acks(
-            tally,
-            RpcCaller(arguments.dispatcher, secret=secret, sender=f"{identity}#{os.getpid()}"),
-            pool="",
-            rank=0,
-            generation=arguments.generation,
-            window_frames=None,
-            retires=True,
-            leaf="",
-            connected=lambda: True,
-        )
-
     def body(member: Member) -> int:
         import pvaccess
 
@@ -184,7 +172,7 @@ def main() -> None:
             server,
             channels=dict(enumerate(arguments.channel)),
             journal=KeyJournal(ground.run_dir, "results"),
-            acks=acks if arguments.dispatcher else None,
+            acks=final_acks(arguments.dispatcher, ground, identity),
         )
         member.rpc_address, member.rpc_port = _face_the_cluster(ground)
         with RpcEndpoint(arguments.service, secret=secret, handle=_no_messages, take_push=one.take):

@@ -9,7 +9,6 @@ It can be killed itself. What it has published stands in a journal, so that its 
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,7 @@ from pyroaring import BitMap64
 from beamcast.core.ids import ID_BITS
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.members.audience import listeners, wait_for_listeners
-from beamcast.members.join import SECRET_FILE
+from beamcast.members.final import final_acks
 from beamcast.members.journal import KeyJournal
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
@@ -28,8 +27,6 @@ from beamcast.pools.inputs import Inputs, MonitoredChannel, id_field_of, look_at
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import Tally, take_keys
 from beamcast.pva.messages import Counters, Delta, Input, MemberId, Orders
-from beamcast.pva.rpc import RpcCaller
-from beamcast.security.secret import RunSecret
 
 logger = logging.getLogger(__name__)
 
@@ -194,21 +191,6 @@ def main() -> None:
     ground = prepare(arguments, lambda join: join.beamline_interfaces)
     identity = MemberId(kind="results", generation=arguments.generation)
 
-    def acks(tally: Tally) -> Acks:
-        secret = RunSecret.read(ground.run_dir / SECRET_FILE)
-        caller = RpcCaller(arguments.dispatcher, secret=secret, sender=f"{identity}#{os.getpid()}")
-        return Acks(
-            tally,
-            caller,
-            pool="",
-            rank=0,
-            generation=arguments.generation,
-            window_frames=None,
-            retires=True,
-            leaf="",
-            connected=lambda: True,
-        )
-
     def body(member: Member) -> int:
         import pvaccess
 
@@ -221,7 +203,7 @@ def main() -> None:
             channel=arguments.channel,
             id_fields=tuple(arguments.id_field),
             queue=arguments.queue,
-            acks=acks if arguments.dispatcher else None,
+            acks=final_acks(arguments.dispatcher, ground, identity),
             journal=KeyJournal(ground.run_dir, "results"),
             counts_epochs=arguments.count_epochs,
             port=ground.port,

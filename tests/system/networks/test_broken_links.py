@@ -1,6 +1,8 @@
 """The link between the networks goes away for a while: nothing is lost, or what is lost is named exactly."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +31,39 @@ def named(report: dict[str, Any]) -> set[int]:
     return ids
 
 
+@contextmanager
+def mid_stream(stream: Stream, networks: TwoNetworks) -> Iterator[Callable[[], list[int]]]:
+    """What is done here happens to a stream from which results come, and come again afterwards. Gives what reads
+    the ids that have arrived at the beamline."""
+    stream.wait_collected(1)
+    reader = stream.read_results(networks.mirror)
+    stream.wait_collected(ENOUGH)
+    yield reader
+    stream.wait_collected(stream.collected() + ENOUGH)
+
+
+def down(networks: TwoNetworks) -> None:
+    """No link between the networks for a while."""
+    networks.gateway.set_link("eth1", up=False)
+    time.sleep(DOWN_S)
+    networks.gateway.set_link("eth1", up=True)
+
+
+def assert_each_once(arrived: list[int]) -> None:
+    """What was under way comes again after newer frames, so order is not asked for."""
+    assert sorted(arrived) == list(range(min(arrived), min(arrived) + len(arrived)))
+
+
 @pytest.mark.slow
 def test_at_least_once_nothing_is_lost_when_the_link_is_down_for_ten_seconds(
     two_networks: TwoNetworks, cluster: Cluster, stream: Stream, tmp_path: Path
 ) -> None:
     site = cluster.write_site(tmp_path, beamline="eth0", cluster="eth1", more=NOT_REACHABLE)
     stream.start_run(site, *PATIENCE, delivery="at-least-once")
-    stream.wait_collected(1)
-    reader = stream.read_results(two_networks.mirror)
-    stream.wait_collected(ENOUGH)
-    two_networks.gateway.set_link("eth1", up=False)
-    time.sleep(DOWN_S)
-    before = stream.collected()
-    two_networks.gateway.set_link("eth1", up=True)
-    stream.wait_collected(before + ENOUGH)
-    # What was under way over the link comes again after newer frames, so the end is waited for.
+    with mid_stream(stream, two_networks) as reader:
+        down(two_networks)
     stream.finish()
-    arrived = reader()
-    assert sorted(arrived) == list(range(min(arrived), min(arrived) + len(arrived))), (
-        "each once, none missing"
-    )
+    assert_each_once(reader())
 
 
 @pytest.mark.slow
@@ -62,14 +77,8 @@ def test_at_most_once_the_lost_ids_are_named_exactly(
     # Turns of 20 frames, so that the report has room for all ranges.
     few = ("pools.stats.server_queue=50", "pools.stats.distribution.updates=20", "allow_lost=1000000")
     stream.start_run(site, *PATIENCE, *few)
-    stream.wait_collected(1)
-    reader = stream.read_results(two_networks.mirror)
-    stream.wait_collected(ENOUGH)
-    two_networks.gateway.set_link("eth1", up=False)
-    time.sleep(DOWN_S)
-    before = stream.collected()
-    two_networks.gateway.set_link("eth1", up=True)
-    stream.wait_collected(before + ENOUGH)
+    with mid_stream(stream, two_networks) as reader:
+        down(two_networks)
     stream.end_detector()
     report = stream.report()
     arrived = reader()
@@ -88,16 +97,9 @@ def test_at_least_once_half_open_connections(
     need("firewall")
     site = cluster.write_site(tmp_path, beamline="eth0", cluster="eth1", more=NOT_REACHABLE)
     stream.start_run(site, *PATIENCE, delivery="at-least-once")
-    stream.wait_collected(1)
-    reader = stream.read_results(two_networks.mirror)
-    stream.wait_collected(ENOUGH)
-    two_networks.node1.lose(percent=100)
-    time.sleep(HALF_OPEN_S)
-    before = stream.collected()
-    two_networks.node1.lose(percent=0)
-    stream.wait_collected(before + ENOUGH)
+    with mid_stream(stream, two_networks) as reader:
+        two_networks.node1.lose(percent=100)
+        time.sleep(HALF_OPEN_S)
+        two_networks.node1.lose(percent=0)
     stream.finish()
-    arrived = reader()
-    assert sorted(arrived) == list(range(min(arrived), min(arrived) + len(arrived))), (
-        "each once, none missing"
-    )
+    assert_each_once(reader())

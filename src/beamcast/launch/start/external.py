@@ -7,7 +7,6 @@ Whoever starts the script has to be able to read the run directory: its secret h
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,13 +14,13 @@ from typing import Self
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import seating
 from beamcast.launch.start.start_script import script_name, start_script, submit_line
-from beamcast.launch.start.starts import Generations, OnEnd
+from beamcast.launch.start.starts import Generations, OnEnd, OthersAllocation
 from beamcast.members.seat import write_seats
 
 logger = logging.getLogger(__name__)
 
 
-class ExternalStart:
+class ExternalStart(OthersAllocation):
     """Writes the seats and the script. Use as a context manager, as the other ways to start ranks."""
 
     def __init__(self, plan: RunPlan, run_dir: Path) -> None:
@@ -42,30 +41,6 @@ class ExternalStart:
     ) -> None:
         """Nothing of ours runs there: the ranks end by the run's order, or for want of a controller."""
 
-    def ask(self) -> tuple[int, str]:
-        """As `Starter`: one allocation that somebody else asks for, how many jobs it may be."""
-        return 1, ""
-
     def start(self, allocation: int, generations: Generations, on_end: OnEnd) -> int:
         """No start is ours, so nobody says when one ends: heartbeats alone tell."""
         return 0
-
-    def extend(self, plan: RunPlan, ranks: Sequence[tuple[str, int]]) -> None:
-        """Not here: whoever starts the script has asked for as many nodes as there were ranks."""
-        raise NotImplementedError("check_scale refuses it")
-
-    @property
-    def room(self) -> int:
-        """None: see `extend`."""
-        return 0
-
-    def runs(self, job: str) -> bool:
-        """Nobody knows: heartbeats alone tell."""
-        return True
-
-    def release(self, allocation: int) -> None:
-        """It is not ours to give back."""
-
-    def complaint(self, allocation: int) -> str:
-        """What it says is told to whoever started it."""
-        return ""

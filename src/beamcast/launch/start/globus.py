@@ -10,7 +10,7 @@ The SDK starts threads when it is imported, and signs in: so it is imported when
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from beamcast.core.errors import UsageError
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import seating
 from beamcast.launch.start.start_script import start_body
-from beamcast.launch.start.starts import Generations, OnEnd
+from beamcast.launch.start.starts import Generations, OnEnd, OthersAllocation
 from beamcast.members.join import SECRET_FILE, read_join
 from beamcast.members.parcel import Parcel, seal_parcel, start_ranks
 
@@ -47,7 +47,7 @@ def sdk_executor(globus: GlobusCompute) -> Any:
     )
 
 
-class GlobusStart:
+class GlobusStart(OthersAllocation):
     """Sends the parcel; the future ends when all ranks have. Use as a context manager."""
 
     def __init__(
@@ -132,30 +132,6 @@ class GlobusStart:
         """The ends of the logs from over there, beside our own."""
         for name, text in logs.items():
             (self._run_dir / "logs" / f"remote-{Path(name).name}").write_text(text)
-
-    def ask(self) -> tuple[int, str]:
-        """As `Starter`: the endpoint asks for the allocation, when the function comes; its job is not told."""
-        return 1, ""
-
-    def extend(self, plan: RunPlan, ranks: Sequence[tuple[str, int]]) -> None:
-        """Not here: the endpoint was asked for as many ranks as there were."""
-        raise NotImplementedError("check_scale refuses it")
-
-    @property
-    def room(self) -> int:
-        """None: see `extend`."""
-        return 0
-
-    def runs(self, job: str) -> bool:
-        """The endpoint does not tell: heartbeats do."""
-        return True
-
-    def release(self, allocation: int) -> None:
-        """A running function can't be cancelled: it ends with its ranks."""
-
-    def complaint(self, allocation: int) -> str:
-        """What the function raised is its end already."""
-        return ""
 
 
 def processor_files(plan: RunPlan) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.start.external import ExternalStart
@@ -24,16 +24,6 @@ class Starter(AbstractContextManager["Starter"], Protocol):
         """Start ranks in an allocation; returns of how many starts `on_end` will tell the end, once each."""
         ...
 
-    def extend(self, plan: RunPlan, ranks: Sequence[tuple[str, int]]) -> None:
-        """These ranks (pool, number) will be started together in an allocation of their own, at most `room` of them.
-        Only where ranks are started one by one."""
-        ...
-
-    @property
-    def room(self) -> int:
-        """How many ranks one allocation can take."""
-        ...
-
     def runs(self, job: str) -> bool:
         """Whether an allocation of which no scheduler knows still runs."""
         ...
@@ -44,6 +34,20 @@ class Starter(AbstractContextManager["Starter"], Protocol):
 
     def complaint(self, allocation: int) -> str:
         """The last lines of what its job said; "" where there are none."""
+        ...
+
+
+@runtime_checkable
+class GrowingStarter(Starter, Protocol):
+    """One that starts ranks one by one, and so more of them later."""
+
+    def extend(self, plan: RunPlan, ranks: Sequence[tuple[str, int]]) -> None:
+        """These ranks (pool, number) will be started together in an allocation of their own, at most `room` of them."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """How many ranks one allocation can take."""
         ...
 
 

@@ -6,3 +6,22 @@ from collections.abc import Callable, Mapping
 OnEnd = Callable[[int, str, int | None, int | str], None]
 # The generation with which each rank (pool, rank) is to begin.
 Generations = Mapping[tuple[str, int], int]
+
+
+class OthersAllocation:
+    """One allocation that somebody else asks for, and of which we hear nothing: the ranks' heartbeats alone tell."""
+
+    def ask(self) -> tuple[int, str]:
+        """Number 1, however many jobs it may be; no job that we know."""
+        return 1, ""
+
+    def runs(self, job: str) -> bool:
+        """Nobody knows."""
+        return True
+
+    def release(self, allocation: int) -> None:
+        """It is not ours to give back: it ends with its ranks."""
+
+    def complaint(self, allocation: int) -> str:
+        """What it says is told to whoever started it."""
+        return ""
