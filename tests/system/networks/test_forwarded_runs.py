@@ -1,13 +1,16 @@
 """Runs through what facilities put between their networks: haproxy, stunnel, a second mirror. No packet is routed."""
 
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from networks.cluster import Cluster
 from networks.forwarding import FIRST_PORT, Certificates, forwarder, render, start
 from networks.separated import TwoNetworks
 from networks.stream import NOT_REACHABLE, Stream, until
-from requirements import need
+from requirements import REPOSITORY, need
 
 pytestmark = [pytest.mark.system, pytest.mark.netns, pytest.mark.timeout(240)]
 
@@ -20,6 +23,31 @@ def gateway(two_networks: TwoNetworks) -> str:
     """The gateway as the nodes see it; it routes nothing."""
     two_networks.route_through_gateway(False)
     return two_networks.address(two_networks.gateway, "eth1")
+
+
+def test_doctor_sends_a_frame_through_the_forwarder(
+    two_networks: TwoNetworks, cluster: Cluster, gateway: str, tmp_path: Path
+) -> None:
+    """And says so where nothing listens there."""
+    need("haproxy")
+    mirror = two_networks.address(two_networks.mirror, "eth1")
+    table = forwarder("haproxy", host=gateway, target=mirror)
+    site = cluster.write_site(tmp_path, beamline="eth0", cluster="eth1", more=NOT_REACHABLE + table)
+    words = [sys.executable, "-m", "beamcast", "doctor", "--json", "--site", str(site), "--only", "forwarder"]
+
+    def doctor() -> tuple[int, dict[str, Any]]:
+        done = two_networks.mirror.run(*words, environment={"PYTHONPATH": str(REPOSITORY / "src")})
+        (finding,) = json.loads(done.stdout)["findings"]
+        return done.returncode, finding
+
+    status, finding = doctor()
+    assert (status, finding["verdict"]) == (1, "fail")
+    assert "beamcast network render" in finding["do"]
+    config = render(two_networks.gateway, site)
+    start(two_networks.gateway, ["haproxy", "-f"], tmp_path / "haproxy.cfg", config)
+    status, finding = doctor()
+    assert (status, finding["verdict"]) == (0, "ok"), finding
+    assert gateway in finding["found"]
 
 
 @pytest.mark.slow

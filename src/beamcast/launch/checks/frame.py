@@ -1,9 +1,11 @@
 """One real frame, from a server to a client in processes of their own, over TCP name search alone.
 
     python -m beamcast.launch.checks.frame serve ADDRESS PORT CHANNEL     prints `ready`, ends with its standard input
-    python -m beamcast.launch.checks.frame read HOST:PORT CHANNEL         prints the frame's id
+    python -m beamcast.launch.checks.frame read NAMES CHANNEL             prints the frame's id; NAMES is a name server
 
-A pvapy that was built without name servers is found here, and so is a firewall on the host.
+A pvapy that was built without name servers is found here, and so is a firewall on the host. Where the site has a
+forwarder, the frame goes through that once more, as a rank's would: the forwarder's own address is what the name
+server tells.
 """
 
 import contextlib
@@ -17,6 +19,7 @@ from beamcast.core.errors import WorldError
 from beamcast.launch.checks.registry import Finding, Ground, check, fail, ok
 from beamcast.pva.environment import apply_environment, client_environment, free_port, server_environment
 from beamcast.pva.interfaces import resolve_address
+from beamcast.pva.nameserver import Endpoint, NameServer
 
 DEADLINE_S = 20.0
 FRAME_ID = 4711
@@ -43,9 +46,34 @@ def frame(ground: Ground) -> Iterator[Finding]:
             yield fail(f"{name}: no frame came through at {address}:{port}: {trouble}", do)
 
 
-def try_frame(address: str, port: int) -> str | None:
-    """Send one frame; what went wrong, or None."""
+@check("forwarder")
+def forwarder(ground: Ground) -> Iterator[Finding]:
+    """A frame goes through the site's forwarder and comes back here."""
+    one = ground.site.network.forwarder
+    if one is None:
+        return
+    address = resolve_address(ground.site.network.cluster.interfaces)
+    port = free_port(one.ports.first, one.ports.last, address, prefer=os.getpid() % 500)
+    entrance = Endpoint(one.host, port)
+    trouble = try_frame(address, port, entrance=entrance)
+    if trouble is None:
+        yield ok(f"a frame went from a client to {entrance}, and through the forwarder to {address}:{port}")
+        return
+    do = "start it with what `beamcast network render` prints; where only nodes can reach it, this host can't tell"
+    yield fail(f"no frame came through {entrance} to {address}:{port}: {trouble}", do)
+
+
+def try_frame(address: str, port: int, *, entrance: Endpoint | None = None) -> str | None:
+    """Send one frame; what went wrong, or None. `entrance`: where its client is to connect instead of there."""
     channel = f"beamcast:doctor:{uuid.uuid4().hex[:12]}"
+    if entrance is None:
+        return _round(address, port, channel, names=f"{address}:{port}")
+    with NameServer(host="127.0.0.1", port=0) as names:
+        names.serve_at({channel: entrance})
+        return _round(address, port, channel, names=str(names.endpoint))
+
+
+def _round(address: str, port: int, channel: str, *, names: str) -> str | None:
     command = [sys.executable, "-m", "beamcast.launch.checks.frame"]
     server = subprocess.Popen(
         [*command, "serve", address, str(port), channel],
@@ -60,7 +88,7 @@ def try_frame(address: str, port: int) -> str | None:
             if server.stdout.readline().strip() != "ready":
                 return "its server did not start"
             read = subprocess.run(
-                [*command, "read", f"{address}:{port}", channel],
+                [*command, "read", names, channel],
                 capture_output=True,
                 text=True,
                 timeout=DEADLINE_S,
