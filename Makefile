@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # The system tests mostly wait: three at a time. AT_ONCE= runs them one after the other.
 AT_ONCE ?= -n 3 --dist loadgroup
 
-.PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery bench-scale bench-submit bench-mirror
+.PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery bench-scale bench-submit bench-mirror bench-results
 
 demo: $(STAMP)  ## Stream a simulated detector through a pool and back; SITE=local or local-mpi
 	@$(BIN)/python examples/first-light/demo.py --site "$(SITE)"
@@ -42,6 +42,9 @@ bench-submit: $(STAMP)  ## From submission to ready on the Slurm lab, against a 
 
 bench-mirror: $(STAMP)  ## What the mirror forwards against a bare PvaMirrorServer
 	$(BIN)/python bench/mirror.py
+
+bench-results: $(STAMP)  ## The three ways on which results come back
+	$(BIN)/python bench/results_way.py
 
 MINUTES ?= 0.5
 chaos: $(STAMP)  ## Hurt real runs in every way we promise to survive; MINUTES=30 for long random kills

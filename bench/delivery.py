@@ -75,6 +75,9 @@ def played(load: Load) -> Played:
 
 
 ROLES = {
+    "--kind=results": "results",
+    "members.results": "results",
+    "members.pushed": "results",
     "members.dispatching": "mirror",
     "members.mirror --kind=mirror": "mirror",
     "--pool=work": "ranks",
