@@ -1,7 +1,7 @@
 """The scenarios of the suite."""
 
 from chaos import blows, stages
-from chaos.load import Load
+from chaos.load import RESULT, Load
 from chaos.scenario import Outcome, Scenario, nothing_lost
 
 POISON = 1234
@@ -132,6 +132,11 @@ SUITE = (
         status=None,
     ),
     Scenario(name="kill the result server", load=Load(seconds=10), blow=blows.kill_member("results")),
+    Scenario(
+        name="kill the server of pushed results",
+        load=Load(seconds=10, top={"results": {"pool": "collect", "channel": RESULT, "by": "push"}}),
+        blow=blows.kill_member("pushed"),
+    ),
     Scenario(
         name="the allocation is killed",
         load=Load(seconds=24, mirror={"replay": "1 GiB"}),

@@ -255,6 +255,29 @@ def test_a_frame_on_which_the_processor_raises_is_named_with_its_traceback(case:
 
 
 @pytest.mark.system
+def test_a_rank_that_comes_late_joins_a_run_that_has_begun_without_it(case: Case) -> None:
+    # As if its node came later than the other's: its interpreter waits before it does anything.
+    (case.folder / "sitecustomize.py").write_text(
+        textwrap.dedent("""
+        import sys, time
+        if "beamcast.members.rank" in sys.orig_argv and {"--pool=work", "--rank=1"} <= set(sys.orig_argv):
+            time.sleep(6)
+        """)
+    )
+    path = f"{case.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    case.write(frames=2400, pool="min_ranks = 1", top='delivery = "at-least-once"')
+    running = case.start(environment={"PYTHONPATH": path})
+    assert running.wait() == 0, running.output[-3000:]
+    report = case.report()
+    assert (report["frames"]["collected"], report["frames"]["lost"]) == (2400, 0)
+    first, late = (
+        rank["processed"] for pool in report["pools"] if pool["name"] == "work" for rank in pool["ranks"]
+    )
+    # 300 frames/s: it misses some seconds, and then each takes its half.
+    assert 100 < late < 0.8 * first
+
+
+@pytest.mark.system
 def test_a_killed_rank_is_seen_restarted_and_its_losses_named_exactly(case: Case) -> None:
     case.write(frames=3000, rate=300)
     with beamline_client(case) as ids:

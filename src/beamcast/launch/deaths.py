@@ -94,7 +94,7 @@ class Deaths:
         """Whether the member may be started again beside us: it leaves on disk what its successor has to know."""
         kind = record.identity.kind
         if kind == "results":
-            return self._plan.results_by == "monitor"
+            return self._plan.results_by != "mirror"
         return kind == "mirror" and self._plan.dispatches
 
     def _child_ended(self, record: MemberRecord, now: float, status: int) -> None:

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 WAIT_S = 5.0
 # A connection is there some milliseconds before its monitor.
 SETTLE_S = 0.3
+# How often they are counted.
+COUNT_PERIOD_S = 0.5
 
 
 def listeners(port: int) -> int:

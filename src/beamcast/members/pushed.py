@@ -17,6 +17,7 @@ from pyroaring import BitMap64
 
 from beamcast.core.errors import DataError
 from beamcast.core.keyset import encode_keys
+from beamcast.members.audience import COUNT_PERIOD_S, listeners, wait_for_listeners
 from beamcast.members.final import final_acks
 from beamcast.members.join import SECRET_FILE
 from beamcast.members.journal import KeyJournal
@@ -46,12 +47,15 @@ class PushedResults:
         channels: Mapping[int, str],
         journal: KeyJournal,
         acks: Callable[[Tally], Acks] | None,
+        port: int,
     ) -> None:
         """`channels`: the result PV of each rank of the pool. `acks` makes what tells the dispatcher which results
-        are final; None where the ranks do."""
+        are final; None where the ranks do. `port` is that of `server`."""
         self._member = member
         self._server = server
         self._channels = channels
+        self._port = port
+        self._counted_at = 0.0
         self._lock = threading.Lock()
         self._tally = Tally()
         self._journal = journal
@@ -75,7 +79,10 @@ class PushedResults:
                 self._acks.stop()
 
     def take(self, message: Push, payload: Bytes) -> Answer:
-        """Publish what is new of a message; DataError (its sender is refused) for what can't be read."""
+        """Publish what is new of a message; a rank that is not known has to show its record first.
+
+        DataError (its sender is refused) for what can't be read.
+        """
         try:
             objects = unpack(message, payload)
         except ValueError as error:
@@ -86,8 +93,7 @@ class PushedResults:
                 return Taken()
             channel = self._channels[message.rank]
             if channel not in self._member.serves:
-                # This process has taken the place of one that knew.
-                self._open(message, from_parts(objects[0]))
+                return Taken(known=False)  # this process has taken the place of one that knew
             for key, parts in zip(message.keys, objects, strict=True):
                 self._publish(channel, key, parts)
             return Taken()
@@ -98,6 +104,8 @@ class PushedResults:
         if channel not in self._member.serves:
             self._server.addRecord(channel, record)
             self._member.serves = (*self._member.serves, channel)
+            if len(self._member.serves) == len(self._channels):
+                wait_for_listeners(self._journal.mark, port=self._port, should_stop=lambda: self.stop)
         self._follows[message.rank] = message.generation
         if len(self._follows) == len(self._channels):
             self._member.now("ready")
@@ -122,6 +130,9 @@ class PushedResults:
 
     def collect(self) -> Report:
         """What was published since the last heartbeat; runs on the heartbeat thread."""
+        if self._member.state == "ready" and time.monotonic() > self._counted_at + COUNT_PERIOD_S:
+            self._counted_at = time.monotonic()
+            self._journal.mark = listeners(self._port)
         if self._acks is not None:
             passed = self._acks.take()["processed"]
         else:
@@ -173,6 +184,7 @@ def main() -> None:
             channels=dict(enumerate(arguments.channel)),
             journal=KeyJournal(ground.run_dir, "results"),
             acks=final_acks(arguments.dispatcher, ground, identity),
+            port=ground.port,
         )
         member.rpc_address, member.rpc_port = _face_the_cluster(ground)
         with RpcEndpoint(arguments.service, secret=secret, handle=_no_messages, take_push=one.take):

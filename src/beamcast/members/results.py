@@ -17,7 +17,7 @@ from pyroaring import BitMap64
 
 from beamcast.core.ids import ID_BITS
 from beamcast.core.keyset import decode_keys, encode_keys
-from beamcast.members.audience import listeners, wait_for_listeners
+from beamcast.members.audience import COUNT_PERIOD_S, listeners, wait_for_listeners
 from beamcast.members.final import final_acks
 from beamcast.members.journal import KeyJournal
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 # As long as an idle look at the queues costs nothing that can be measured.
 NAP_S = 0.001
 BURST_FRAMES = 256
-COUNT_PERIOD_S = 0.5
 
 
 class Results:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from beamcast.core.errors import WorldError
-from beamcast.pva.messages import Push
+from beamcast.pva.messages import Push, Taken
 from beamcast.pva.portable import Bytes, to_parts
 from beamcast.pva.rpc import RpcCaller, digest
 from beamcast.security.secret import Refused
@@ -146,14 +146,18 @@ class Pusher:
         )
         while True:
             try:
-                self._caller.call(message, timeout_s=RPC_TIMEOUT_S, payload=payload)
+                answer = self._caller.call(message, timeout_s=RPC_TIMEOUT_S, payload=payload)
             except WorldError as trouble:
                 logger.warning("%s", trouble)
                 if self._ended or self._should_stop():
                     return False
                 continue
             self._told_at = time.monotonic()
-            return True
+            if isinstance(answer, Taken) and answer.known:
+                return True
+            # A result server that has taken the place of another one does not know what the results look like.
+            if not self._exchange([(-1, self._record, 0)], keys=()):
+                return False
 
 
 def unpack(message: Push, payload: Bytes) -> list[list[Bytes]]:

@@ -1,12 +1,13 @@
 """Runs whose nodes can't reach the detector: everything goes through the mirror's host."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from networks.cluster import Cluster
 from networks.separated import CLUSTER, TwoNetworks
 from networks.stream import NOT_REACHABLE, Stream
-from requirements import need
+from requirements import REPOSITORY, need
 
 pytestmark = [pytest.mark.system, pytest.mark.netns, pytest.mark.timeout(150)]
 
@@ -41,5 +42,19 @@ def test_results_are_pushed_from_nodes_that_only_connect_outwards(
     assert two_networks.node2.can_connect(address, refused_by), "the cluster's own traffic goes on"
     assert not two_networks.mirror.can_connect(address, refused_by)
     assert stream.can_get(two_networks.detector, f"{stream.prefix}:result", stream.names_at_beamline())
+    words = [
+        sys.executable,
+        "-m",
+        "beamcast",
+        "control",
+        str(tmp_path / "run"),
+        "get_stats",
+        "--pool",
+        "stats",
+    ]
+    said = two_networks.mirror.run(*words, environment={"PYTHONPATH": str(REPOSITORY / "src")})
+    assert said.returncode == 0, said.stderr
+    assert "stats/0" in said.stdout, "commands travel in the answers to heartbeats"
+    assert "stats/1" in said.stdout
     stream.wait_collected(ENOUGH)
     stream.finish()
