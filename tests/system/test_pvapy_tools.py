@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+import psutil
 import pytest
 from test_cli import beamcast, running, where
 from test_run import Case, case, until
@@ -35,6 +36,21 @@ class Ids(UserDataProcessor):
 """
 
 
+class TheyCrashedError(Exception):
+    """One of PvaPy's commands was ended by a signal that nobody sent: pvaccess may crash while it connects."""
+
+
+def unless_they_crash(attempt: Callable[[], None]) -> None:
+    """Try a test again, twice at most, when a command of PvaPy's has crashed. What fails otherwise fails."""
+    for left in (2, 1, 0):
+        try:
+            return attempt()
+        except TheyCrashedError:
+            if not left:
+                raise
+    return None
+
+
 @contextmanager
 def pvapy(log: IO[str], command: str, *arguments: str, name_server: str | None = None) -> Iterator[str]:
     """One of PvaPy's commands while the block lasts; where it serves."""
@@ -48,18 +64,22 @@ def pvapy(log: IO[str], command: str, *arguments: str, name_server: str | None =
         env={**os.environ, **server_environment(address="127.0.0.1", port=port, name_servers=servers)},
     )
     try:
-        until(lambda: listens(port) or process.poll() is not None, 30, lambda: f"{command} does not listen")
+        until(lambda: listens(process), 30, lambda: f"{command} does not listen")
         yield f"127.0.0.1:{port}"
     finally:
+        crashed = (process.poll() or 0) < 0
         process.send_signal(signal.SIGKILL)
         process.wait()
+        if crashed:
+            raise TheyCrashedError(f"{command}: {signal.Signals(-process.returncode).name}")
 
 
-def listens(port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def listens(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether it does, without connecting, or has ended. A connection that goes again at once can harm it."""
+    if process.poll() is not None:
+        return True
+    connections = psutil.Process(process.pid).net_connections("tcp")
+    return any(one.status == psutil.CONN_LISTEN for one in connections)
 
 
 def simulator(channel: str) -> list[str]:
@@ -83,6 +103,10 @@ def simulator(channel: str) -> list[str]:
 
 
 def test_a_chain_of_their_commands_and_our_ranks_in_turn_loses_no_frame(tmp_path: Path) -> None:
+    unless_they_crash(lambda: chain_of_both(tmp_path))
+
+
+def chain_of_both(tmp_path: Path) -> None:
     def ours(number: int, source: str, server: str) -> list[str]:
         return ["consumer", "--input", source, "--output", f"it:b{number}:output", "--name-server", server]
 
@@ -100,7 +124,7 @@ def test_a_chain_of_their_commands_and_our_ranks_in_turn_loses_no_frame(tmp_path
         collected = ["-ic", "it:b*:output", "-pid", "3", "-oc", "it:collector:output", "-ccs", "10", *plain]
         at = stack.enter_context(pvapy(log, "pvapy-hpc-collector", *collected, name_server=at))
         last = [*ours(4, "it:collector:output", at), "--frames", "150", "--report-json", "last.json"]
-        done = beamcast(*last, "--appear-timeout", "60", cwd=tmp_path)
+        done = beamcast(*last, "--appear-timeout", "30", cwd=tmp_path)
         assert done.returncode == 0, done.stderr + (tmp_path / "pvapy.log").read_text()[-3000:]
     report = json.loads((tmp_path / "last.json").read_text())
     ids = parse_ranges(report["processed_ids"])

@@ -79,6 +79,7 @@ def mirror(
             before=_before(),
             begin_again=lambda: _begin_again(standing, where),
         )
+        stack.callback(standing.close)
         if standing.wait(timeout_s=appear_timeout, stopped=stopped):
             _announce(channels, where)
         elif not stopped:

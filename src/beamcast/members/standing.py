@@ -5,6 +5,9 @@ less often, to bring it back: a restarted detector was missing for more than 25 
 same channel out of the client's cache. So each lost source is asked for once a second, by the protocol's own TCP
 search, and when it answers the process begins again, which takes half a second and a fresh client. That client asks a
 name server of its own, which knows where the sources are: it never searches in vain.
+
+It is supervised by what advances: a channel that is served and gets no updates for some seconds is looked at by a fresh
+client, and when updates come there the process begins again too.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from beamcast.members.names import NameServerProcess
+from beamcast.members.second_look import SecondLook
 from beamcast.pva.mirror import Mirror
 from beamcast.pva.search import Endpoint, ask
 
@@ -25,6 +29,8 @@ ASK_TIMEOUT_S = 2.0
 # A fresh client has connected after tenths of a second, as a rule; one that has not by then is given up.
 CONNECT_S = 8.0
 WATCH_QUEUE = 10000
+# Without an update for so long, a source rests, or its connection has died and nobody has noticed.
+STILL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class _Life:
     received: int = 0
     overruns: int | None = None
     monitor: Any = None
+    moved_at: float = 0.0
+    look: SecondLook | None = None
     before: ChannelCounts | None = None
 
 
@@ -120,22 +128,48 @@ class StandingMirror:
         """Look at every channel."""
         for life in self._lives:
             if self._mirror.serving(life.spec.channel):
-                self._count(life)
+                self._count(life, now)
+                self._supervise(life, now)
             else:
                 self._bring_back(life, now)
 
-    def _count(self, life: _Life) -> None:
+    def _count(self, life: _Life, now: float) -> None:
         if not life.was_serving:
-            life.was_serving = True
+            life.was_serving, life.moved_at = True, now
             life.lives += 1
             logger.info("%s is served as %s", life.spec.source, life.spec.channel)
+        before = life.received
         if len(self._lives) == 1:
             counters = self._mirror.counters(life.spec.channel)
             life.received, life.overruns = counters.get("nReceived", 0), counters.get("nOverruns", 0)
+        else:
+            if life.monitor is None:
+                life.monitor = _watch(life.spec.channel)
+            life.received = life.monitor.getMonitorCounters().get("nReceived", 0)
+        if life.received != before:
+            life.moved_at = now
+
+    def _supervise(self, life: _Life, now: float) -> None:
+        if life.spec.provider != "pva" or now - life.moved_at < STILL_S:
             return
-        if life.monitor is None:
-            life.monitor = _watch(life.spec.channel)
-        life.received = life.monitor.getMonitorCounters().get("nReceived", 0)
+        if life.look is None:
+            life.look = SecondLook(life.spec.source)
+        sends = life.look.sends()
+        if sends is None:
+            return
+        life.moved_at = now  # not the next look at once
+        if sends:
+            logger.warning(
+                "%s goes on, %s stands still: beginning again", life.spec.source, life.spec.channel
+            )
+            self.close()
+            self._begin_again()
+
+    def close(self) -> None:
+        """End what is under way."""
+        for life in self._lives:
+            if life.look is not None:
+                life.look.close()
 
     def _bring_back(self, life: _Life, now: float) -> None:
         if life.was_serving:
@@ -154,6 +188,7 @@ class StandingMirror:
         if found is None:
             return
         if life.added_at is not None:
+            self.close()
             self._begin_again()
         self._names.serve_at({life.spec.source: found})
         self._add(life, now)

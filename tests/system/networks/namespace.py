@@ -155,6 +155,14 @@ class Namespace:
         rules = [f"iif != lo numgen random mod 100 <= {percent - 1} drop"] if percent else []
         self._filter("lose", rules)
 
+    def deafen(self, port: int) -> None:
+        """What comes on the connections that this host has now to `port` anywhere is lost, and nobody is told; new
+        connections are whole."""
+        table = self.run("ss", "-Htn", "state", "established", f"( dport = :{port} )").stdout
+        ours = sorted({line.split()[2].rpartition(":")[2] for line in table.splitlines()})
+        assert ours, f"no connection to port {port}"
+        self._filter("deafen", [f"tcp sport {port} tcp dport {{ {', '.join(ours)} }} drop"])
+
     def _filter(self, table: str, rules: Sequence[str]) -> None:
         """Replace one table of packet rules at the input."""
         commands = [f"add table inet {table}", f"delete table inet {table}"]

@@ -1,5 +1,6 @@
 """The link between the networks goes away for a while: nothing is lost, or what is lost is named exactly."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 from networks.cluster import Cluster
 from networks.separated import TwoNetworks
-from networks.stream import NOT_REACHABLE, Stream
+from networks.stream import DETECTOR_PORT, NOT_REACHABLE, Stream, until
 from requirements import need
 
 pytestmark = [pytest.mark.system, pytest.mark.netns, pytest.mark.timeout(240)]
 
 ENOUGH = 300
+RELAY_PORT = 31600
 DOWN_S = 10.0
 HALF_OPEN_S = 20.0
 # Longer than any of these cuts: no rank is replaced on suspicion.
@@ -103,3 +105,35 @@ def test_at_least_once_half_open_connections(
         two_networks.node1.lose(percent=0)
     stream.finish()
     assert_each_once(reader())
+
+
+def test_a_standing_mirror_whose_connection_has_died_unnoticed_begins_again(
+    two_networks: TwoNetworks, stream: Stream, tmp_path: Path
+) -> None:
+    """pvAccess itself finds out after 30 s."""
+    need("firewall")
+    listen = f"{two_networks.address(two_networks.mirror, 'eth1')}:{RELAY_PORT}"
+    words = [
+        "mirror",
+        "--source",
+        stream.channel,
+        "--channel",
+        f"{stream.prefix}:relayed",
+        "--listen",
+        listen,
+    ]
+    words += ["--source-server", stream.address, "--every", "0.5", "--json"]
+    mirror = stream.start(two_networks.mirror, words, "relay.log")
+    log = tmp_path / "relay.log"
+
+    def received() -> int:
+        counts = [json.loads(line)[0]["received"] for line in log.read_text().splitlines() if line[:1] == "["]
+        return max(counts, default=0)
+
+    until(lambda: received() > ENOUGH, 30, log.read_text)
+    two_networks.mirror.deafen(DETECTOR_PORT)
+    time.sleep(2)
+    before = received()
+    until(lambda: received() > before + ENOUGH, 20, log.read_text)
+    assert mirror.poll() is None, "the same process, begun again"
+    assert "beginning again" in log.read_text()
