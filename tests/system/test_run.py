@@ -261,15 +261,15 @@ def test_a_rank_that_comes_late_joins_a_run_that_has_begun_without_it(case: Case
         textwrap.dedent("""
         import sys, time
         if "beamcast.members.rank" in sys.orig_argv and {"--pool=work", "--rank=1"} <= set(sys.orig_argv):
-            time.sleep(6)
+            time.sleep(4)
         """)
     )
     path = f"{case.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    case.write(frames=2400, pool="min_ranks = 1", top='delivery = "at-least-once"')
+    case.write(frames=4500, pool="min_ranks = 1", top='delivery = "at-least-once"')
     running = case.start(environment={"PYTHONPATH": path})
     assert running.wait() == 0, running.output[-3000:]
     report = case.report()
-    assert (report["frames"]["collected"], report["frames"]["lost"]) == (2400, 0)
+    assert (report["frames"]["collected"], report["frames"]["lost"]) == (4500, 0)
     first, late = (
         rank["processed"] for pool in report["pools"] if pool["name"] == "work" for rank in pool["ranks"]
     )
