@@ -39,6 +39,14 @@ def kill_member(module: str, *, after: int = UNDER_WAY) -> Blow:
     return blow
 
 
+def kill_controller(trial: Trial) -> float:
+    """SIGKILL to the controller, and so to all that runs beside it; then the run is resumed."""
+    trial.wait_for_results(UNDER_WAY)
+    blow_at = kill([trial.controller])
+    trial.resume()
+    return blow_at
+
+
 def scale(*sizes: int, before: int, more: int) -> Blow:
     """The pool of consumers is given other sizes in turn. After each, the detector takes `more` frames, and
     the next change falls into their middle; `before` frames were taken at first."""

@@ -41,6 +41,33 @@ def any_loss_is_named(outcome: Outcome) -> list[str]:
     return [] if named == missing else [f"lost {len(missing)}, named {len(named)}"]
 
 
+# Results that were published in the instant in which the result server was killed, and on their way to the client.
+ON_THEIR_WAY = 5
+# Ranks of the dead controller have nothing more in hand by then, and those of the next one are not there yet.
+SOME_S = 3.0
+
+
+def one_report_has_all(outcome: Outcome) -> list[str]:
+    """The report of a resumed run knows every frame; nothing that came is named as lost, and what did not come is."""
+    frames, came = outcome.report["frames"], {result.frame_id for result in outcome.results}
+    named = set(outcome.named_lost())
+    unnamed = sorted(set(outcome.sent) - came - named)
+    problems = [] if frames["source"] == len(outcome.sent) else [f"knows of {frames['source']} frames"]
+    problems += [f"came and named as lost: {sorted(named & came)[:5]}"] if named & came else []
+    problems += (
+        [] if _was_on_disk(outcome) else ["nothing came that was on disk when the controller was killed"]
+    )
+    problems += [f"neither came nor named: {unnamed[:10]}"] if len(unnamed) > ON_THEIR_WAY else []
+    return problems + ([] if outcome.report["resumed"] == 1 else ["was not resumed"])
+
+
+def _was_on_disk(outcome: Outcome) -> list[int]:
+    """Frames that came before the blow and whose results were made by the ranks of the resumed run."""
+    assert outcome.blow_at is not None
+    made_later = [result for result in outcome.results if result.made_at > outcome.blow_at + SOME_S]
+    return [result.frame_id for result in made_later if result.taken_at < outcome.blow_at]
+
+
 def four_ranks_work(outcome: Outcome) -> list[str]:
     """Of the ranks that were added and removed, four are left, and each that was ever there has worked."""
     ranks = next(pool["ranks"] for pool in outcome.report["pools"] if pool["name"] == "work")
@@ -64,6 +91,14 @@ FAST = (
         blow=blows.none,
         judges=(failed_is_named,),
     ),
+)
+
+RESUMED = Scenario(
+    name="kill the controller, resume",
+    load=Load(seconds=16, work={"work_s": 0.014}, mirror={"replay": "8 MiB", "overflow": "spill"}),
+    blow=blows.kill_controller,
+    judges=(one_report_has_all,),
+    status=3,
 )
 
 SUITE = (
@@ -131,6 +166,7 @@ SUITE = (
         judges=(any_loss_is_named,),
         status=None,
     ),
+    RESUMED,
     Scenario(name="kill the result server", load=Load(seconds=10), blow=blows.kill_member("results")),
     Scenario(
         name="kill the server of pushed results",

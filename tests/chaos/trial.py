@@ -50,7 +50,7 @@ class Trial:
         self._site = site
         self._site_settings = site_settings
         self._inside = inside
-        self._arrivals = folder / "arrivals.txt"
+        self._arrivals = [folder / "arrivals.txt"]
         self._run: subprocess.Popen[bytes] | None = None
         self._client: subprocess.Popen[bytes] | None = None
         self._detector: subprocess.Popen[bytes] | None = None
@@ -71,7 +71,7 @@ class Trial:
     def _start_client(self) -> None:
         """Start the client, again where it finds nothing: no frame has been taken yet."""
         words = [sys.executable, str(HERE / "client.py"), "--channel", RESULT]
-        words += ["--run-dir", str(self.run_dir), "--out", str(self._arrivals)]
+        words += ["--run-dir", str(self.run_dir), "--out", str(self._arrivals[-1])]
         for tries_left in range(CLIENT_TRIES - 1, -1, -1):
             self._client = self._start(words, "client.log", stdin=subprocess.PIPE)
             try:
@@ -136,8 +136,8 @@ class Trial:
 
     @property
     def arrivals(self) -> list[Arrival]:
-        """What the client has received so far, the PV's first value included."""
-        return read_arrivals(self._arrivals)
+        """What clients have received so far, the PV's first values included."""
+        return [arrival for path in self._arrivals for arrival in read_arrivals(path)]
 
     @property
     def results(self) -> list[Arrival]:
@@ -193,6 +193,28 @@ class Trial:
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {done.stderr[-1000:]}")
         return done.stdout
+
+    def resume(self) -> None:
+        """Go on with the run, whose controller was killed, and have a new client receive."""
+        assert self._run is not None
+        assert self._client is not None
+        self._run.wait(STOP_TIMEOUT_S)
+        join = self.run_dir / "join.json"
+        before = join.stat().st_mtime_ns
+        words = [sys.executable, "-m", "beamcast", "resume", str(self.run_dir), "--quiet"]
+        self._run = self._start(words, "resume.log")
+        self._wait_until(
+            lambda: join.exists() and join.stat().st_mtime_ns != before, "the run goes on", START_TIMEOUT_S
+        )
+        _end_process(self._client)
+        self._arrivals.append(self.folder / f"arrivals-{len(self._arrivals)}.txt")
+        self._start_client()
+
+    @property
+    def controller(self) -> psutil.Process:
+        """The process of the run itself."""
+        assert self._run is not None
+        return psutil.Process(self._run.pid)
 
     def report(self) -> dict[str, Any]:
         """The final report."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from chaos.scenario import Scenario, play
-from chaos.scenarios import FAST
+from chaos.scenarios import FAST, RESUMED
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -15,3 +15,9 @@ def test_nothing_is_lost_and_nothing_comes_twice(scenario: Scenario, tmp_path: P
     row = play(scenario, folder=tmp_path)
     assert row.problems == (), f"{row.verdict}\n{row}"
     assert row.sent_again > 0, "nobody was hurt"
+
+
+@pytest.mark.slow
+def test_a_run_whose_controller_was_killed_is_resumed(tmp_path: Path) -> None:
+    row = play(RESUMED, folder=tmp_path)
+    assert row.problems == (), f"{row.verdict}\n{row}"

@@ -24,6 +24,7 @@ from beamcast.cli import (
     query,
     rank,
     record,
+    resume,
     run,
     scale,
     simulate,
@@ -44,6 +45,7 @@ app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("submit")(submit.submit)
 app.command("attach")(attach.attach)
+app.command("resume")(resume.resume)
 app.command("status")(query.status)
 app.command("stop")(query.stop)
 app.command("scale")(scale.scale)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -100,6 +100,19 @@ def run(
     quiet = quiet or detached
     plan = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
     folder = RunDir((run_dir or Path(plan.site.run_root) / plan.run).absolute())
+    conduct(plan, folder, quiet=quiet, debug=debug, detached=detached)
+
+
+def conduct(
+    plan: RunPlan,
+    folder: RunDir,
+    *,
+    quiet: bool,
+    debug: bool,
+    detached: bool = False,
+    resumes: bool = False,
+) -> NoReturn:
+    """Carry out a run, or go on with one whose controller was killed, and leave with its exit status."""
     configure_logging(debug=debug, quiet=quiet, file=folder.logs / "controller.log")
     # Parsl takes a second to import: not before the files are known to be good.
     from beamcast.launch.controller import Controller
@@ -107,7 +120,7 @@ def run(
     console = output_console()
     with Watch(console, quiet=quiet) as watch:
         opened = partial(_speak_into, folder.logs / CONSOLE_LOG) if detached else _say_nothing
-        controller = Controller(plan, folder, watch=watch, opened=opened)
+        controller = Controller(plan, folder, watch=watch, opened=opened, resumes=resumes)
         _stop_on_signals(controller.ask_stop)
         report = controller.run()
     allow_lost = plan.workflow.allow_lost

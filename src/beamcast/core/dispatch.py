@@ -388,6 +388,11 @@ class Dispatcher:
         return out
 
     def _note_processed(self, rank: RankCredit, ack: Ack, now: float, out: list[Action]) -> None:
+        if self._rules.retire_on_ack:
+            for key in ack.processed:
+                rank.give_back(key)
+            self._end(ack.processed, Final.RETIRED, out)
+            return
         frames, lanes = self._frames, self._lanes
         for key in ack.processed:
             if rank.give_back(key):
@@ -395,8 +400,6 @@ class Dispatcher:
                 # Held by another rank meanwhile: that one's ack, or the result, decides.
                 if frame is not None and frame.holder is rank:
                     lanes.put_processed(frame, now)
-        if self._rules.retire_on_ack:
-            self._end(ack.processed, Final.RETIRED, out)
 
     def _note_dropped(self, rank: RankCredit, ack: Ack, out: list[Action]) -> None:
         for key in ack.dropped:

@@ -25,6 +25,7 @@ from beamcast.core.keyset import (
     from_key,
     union,
 )
+from beamcast.core.ledger_state import LedgerState, ledger_state
 from beamcast.core.loss import LossFinder, Missing
 from beamcast.core.stage import PoolShape, RankFrames, Stage, StageView, build_stages
 
@@ -195,6 +196,37 @@ class Ledger:
         self._first = key
         self._judged = _Judged()
         self._changed = self._known.copy()
+
+    def state(self) -> LedgerState:
+        """All that was reported, to be kept."""
+        return ledger_state(
+            self._stages,
+            first=self._first,
+            seen=self._known,
+            mirrored=self._mirrored,
+            delivered=self._delivered,
+        )
+
+    def take_up(self, state: LedgerState) -> None:
+        """Know what another ledger of the same pools has known. ValueError where it had other pools or ranks, or where
+        a set can't be read."""
+        self.source(decode_keys(state.seen))
+        if state.mirrored is not None:
+            self.mirrored(decode_keys(state.mirrored))
+        self.delivered(decode_keys(state.delivered))
+        for each in state.ranks:
+            self.received(each.pool, each.rank, decode_keys(each.received))
+            self.processed(each.pool, each.rank, decode_keys(each.processed))
+            self.dropped(each.pool, each.rank, decode_keys(each.dropped))
+            self.failed(each.pool, each.rank, decode_keys(each.failed))
+        for part in state.arrived:
+            self.arrived(part.pool, part.sender, decode_keys(part.keys))
+        self.count_from(state.first)
+
+    @property
+    def last_key(self) -> int | None:
+        """The highest key that is known; None where none is."""
+        return self._known.max() if self._known else None
 
     def final_results(self) -> BitMap64:
         """Return a copy of the frames whose result is known to have left the last pool."""

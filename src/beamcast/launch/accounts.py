@@ -10,6 +10,7 @@ from beamcast.core.keyset import decode_keys
 from beamcast.core.ledger import FrameTotals, Ledger
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
+from beamcast.launch.rundir.books import VERSION, Books
 from beamcast.launch.turn_check import turns_of
 from beamcast.observe.report import (
     FailedFrameReport,
@@ -68,16 +69,49 @@ class Accounts:
     failed_frames: list[FailedFrameReport] = field(default_factory=list)
     changed_at: float = 0.0
 
+    resumed: int = 0
+    had_frames: bool = False
+
     @classmethod
-    def open(cls, plan: RunPlan, run_dir: Path) -> "Accounts":
-        """Empty books."""
+    def open(cls, plan: RunPlan, run_dir: Path, before: Books | None = None) -> "Accounts":
+        """Empty books, or those of a controller that is gone; DataError where they are of other pools."""
         results = plan.workflow.results
         ledger = Ledger(
             [plan.shape(pool) for pool in plan.pools],
             results.pool if results else None,
             watch_results=results is not None,
         )
-        return cls(plan=plan, run_dir=run_dir, ledger=ledger, moments=Moments(submitted=time.monotonic()))
+        made = cls(plan=plan, run_dir=run_dir, ledger=ledger, moments=Moments(submitted=time.monotonic()))
+        if before is not None:
+            made._take_up(before)
+        return made
+
+    def _take_up(self, before: Books) -> None:
+        self.resumed = before.resumed + 1
+        self.failed_frames = list(before.failed_frames)
+        if before.ledger is None:
+            return
+        self.had_frames = True
+        try:
+            self.ledger.take_up(before.ledger)
+        except ValueError as error:
+            raise DataError(f"the books of the run do not fit its workflow: {error}") from error
+
+    @property
+    def _frames_count(self) -> bool:
+        """Whether the run's first frame is known, to this controller or to one before it."""
+        return self.moments.started is not None or self.had_frames
+
+    def books(self) -> Books:
+        """What the next controller has to know, should this one be killed."""
+        return Books(
+            version=VERSION,
+            run=self.plan.run,
+            base=str(self.plan.base),
+            resumed=self.resumed,
+            ledger=self.ledger.state() if self._frames_count else None,
+            failed_frames=tuple(self.failed_frames),
+        )
 
     def enter(self, beat: Heartbeat, *, now: float) -> None:
         """Take what a heartbeat reports; ValueError for a set of ids that can't be read."""
@@ -184,6 +218,7 @@ class Accounts:
             throughput=self._throughput(roster, totals, seconds),
             versions=versions,
             metadata=self._metadata(roster),
+            resumed=self.resumed,
         )
 
     def _missing(self) -> tuple[MissingIds, ...]:

@@ -16,6 +16,7 @@ from msgspec import structs
 import beamcast
 from beamcast.config.site import LocalProvider
 from beamcast.core.errors import BeamcastError, UsageError, WorldError
+from beamcast.core.ids import ID_BITS
 from beamcast.core.keyset import encode_keys
 from beamcast.core.lifecycle import RunEvent, RunLifecycle, RunState
 from beamcast.launch.accounts import Accounts
@@ -30,6 +31,7 @@ from beamcast.launch.network.opening import Opened, open_network
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import Roster
 from beamcast.launch.run_pvs import RunPvs
+from beamcast.launch.rundir.books import Books, BooksFile, read_books
 from beamcast.launch.rundir.lease import RunLease
 from beamcast.launch.rundir.rundir import RunDir
 from beamcast.launch.rundir.statefile import StateFile
@@ -77,8 +79,10 @@ class Controller:
         *,
         watch: Callable[[Report], None],
         opened: Callable[[], None] = lambda: None,
+        resumes: bool = False,
     ) -> None:
-        """`watch` gets a report twice a second; `opened` is called once the run directory is ours and made."""
+        """`watch` gets a report twice a second; `opened` is called once the run directory is ours and made. `resumes`:
+        goes on with a run whose controller was killed; UsageError or DataError where that can't be."""
         self._plan = plan
         self._dir = run_dir
         self._watch = watch
@@ -89,7 +93,11 @@ class Controller:
         self._roster = Roster(plan)
         self._tick_s = max(TICK_S, TICK_S_PER_MEMBER * len(self._roster.members))
         self._life = RunLifecycle()
-        self._accounts: Accounts = Accounts.open(plan, run_dir.path)
+        self._resumes = resumes
+        before = read_books(run_dir.path) if resumes else None
+        self._accounts: Accounts = Accounts.open(plan, run_dir.path, before)
+        self._roster.epoch = (self._accounts.ledger.last_key or 0) >> ID_BITS
+        self._books_file = BooksFile(run_dir.path, ranks=len(self._roster.members))
         self._reason = ""
         self._error: BeamcastError | None = None
         self._children = Children(run_dir.path)
@@ -115,7 +123,9 @@ class Controller:
         """From submission to the report. Raises what made it impossible to begin; failures later are in the
         report and in `error`."""
         with self._dir.own(self._plan.run) as self._lease:
-            secret = self._dir.create(self._plan)
+            secret = self._dir.reopen() if self._resumes else self._dir.create(self._plan)
+            if self._plan.dispatches:
+                self._books_file.write(self._accounts.books(), now=time.monotonic())
             self._opened()
             try:
                 self._conduct(secret)
@@ -131,7 +141,8 @@ class Controller:
         assert self._lease is not None
         if not self._lease.lost:
             write_report(self._dir.report, report)
-            self._dir.state.unlink(missing_ok=True)
+            for path in (self._dir.state, self._dir.books):
+                path.unlink(missing_ok=True)
         self._watch(report)
         return report
 
@@ -238,6 +249,7 @@ class Controller:
             return Scaled(refused=f"ranks of pool {pool} are still leaving; try again in a moment")
         self._plan = self._accounts.plan = enlarged(self._plan, pool, ranks)
         self._accounts.ledger.extend(self._plan.shape(self._plan.pool(pool)))
+        self._dir.write_workflow(self._plan)
         coming, leaving = self._roster.scale(self._plan, pool, ranks)
         self._desk.book.resize(pool, ranks)
         if coming:
@@ -308,6 +320,9 @@ class Controller:
                 except BeamcastError as error:
                     self._fail(error)
                 report = self._report() if now >= next_status else None
+                books = self._due_books(now)
+            if books is not None:
+                self._books_file.write(books, now=now)
             self._ask_more(allocations)
             moving.ask()
             allocations.release_given_up()
@@ -318,6 +333,11 @@ class Controller:
                 self._state_file(report)
                 self._watch(report)
                 self._take_stop_request()
+
+    def _due_books(self, now: float) -> Books | None:
+        if not self._plan.dispatches or not self._books_file.due(now, changed_at=self._accounts.changed_at):
+            return None
+        return self._accounts.books()
 
     def _ask_more(self, allocations: Allocations) -> None:
         """Ask for the allocations that are wanted. Takes seconds, so not under the lock: heartbeats go on."""
@@ -410,9 +430,10 @@ class Controller:
             self._roster.arm = True
             if mirror.counts_from is None:
                 return
-            self._accounts.ledger.count_from(mirror.counts_from)
+            if not (self._resumes and self._accounts.ledger.seen()):
+                self._accounts.ledger.count_from(mirror.counts_from)
             self._roster.start = True
-            moments.started = now
+            moments.started = self._accounts.changed_at = now
         if self._accounts.ledger.seen() or self._simulator_done():
             self._move(RunEvent.FIRST_FRAME)
         elif self._stop_asked:

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections import deque
+from operator import lt
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,18 @@ from beamcast.core.errors import DataError, WorldError
 from beamcast.core.ids import ID_BITS, ID_MASK, Epoch, EpochTracker, FixedEpoch, FrameId, frame_key
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.replay import Overflow, ReplayLimits
+from beamcast.members.gulps import Gulps
 from beamcast.members.join import SECRET_FILE
 from beamcast.members.journal import KeyJournal
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.outbox import Outbox, SingleFrames, StackedFrames
 from beamcast.members.post import Post
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
-from beamcast.pools.inputs import id_field_of, id_reader, payload_bytes
+from beamcast.pools.inputs import id_field_of, payload_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import take_keys
 from beamcast.pva.environment import check_bound, free_port
+from beamcast.pva.id_field import id_reader
 from beamcast.pva.messages import (
     Answer,
     Counters,
@@ -71,7 +74,6 @@ class Dispatching:
 
         self._member = member
         self._plan = plan
-        self._empty: type[Exception] = pvaccess.QueueEmpty
         self._lock = threading.RLock()
         self._posts = {pool.name: self._post(pool, server, run_dir) for pool in plan.pools}
         self._queue = pvaccess.PvObjectQueue(plan.queue)
@@ -222,17 +224,14 @@ class Dispatching:
         self._channel.qMonitor(self._queue, stack_request(self._plan.id_field, queue=self._plan.queue))
 
     def _frames(self, read_id: Any, size_bytes: int) -> None:
-        get, empty = self._queue.get, self._empty
         stacking = tuple(self._posts[pool.name] for pool in self._plan.pools if pool.batch > 1)
-        wait_s = min([WAIT_S, *(pool.batch_wait_s for pool in self._plan.pools if pool.batch > 1)])
+        waits = [WAIT_S, *(pool.batch_wait_s for pool in self._plan.pools if pool.batch > 1)]
+        take = Gulps(self._queue, wait_s=min(waits)).take
         tick_at = 0.0
         while not (self.stop or self._member.abandoned):
-            try:
-                pv = get(wait_s)
-            except empty:
-                pass
-            else:
-                self._frame(read_id(pv) & ID_MASK, pv, size_bytes)
+            pvs = take()
+            if pvs:
+                self._gulp([read_id(pv) & ID_MASK for pv in pvs], pvs, size_bytes)
             now = time.monotonic()
             for post in stacking:
                 with self._lock:
@@ -241,8 +240,18 @@ class Dispatching:
                 tick_at = now + TICK_S
                 self._tick(now, size_bytes)
 
+    def _gulp(self, ids: list[int], pvs: list[Any], size_bytes: int) -> None:
+        """The frame path: frames that came together, in the order in which they came."""
+        last = self._last
+        if self.armed and not self._waiting and last is not None and last < ids[0] and _increase(ids):
+            self._last = ids[-1]
+            self._dispatch(ids, pvs, size_bytes)
+        else:
+            for frame_id, pv in zip(ids, pvs, strict=True):
+                self._frame(frame_id, pv, size_bytes)
+
     def _frame(self, frame_id: int, pv: Any, size_bytes: int) -> None:
-        """The frame path."""
+        """A frame by itself, of which nothing is known yet."""
         last, self._last = self._last, frame_id
         if frame_id == last or not self.armed:
             return  # the source's current value once more, after a reconnect; or a frame before the run
@@ -256,15 +265,17 @@ class Dispatching:
                 self._lost_before_epoch += 1
                 self._mirrored.append(frame_key(Epoch(self._next_epoch), FrameId(frame_id)))
             return
-        self._dispatch(frame_id, pv, size_bytes)
+        self._dispatch([frame_id], [pv], size_bytes)
 
-    def _dispatch(self, frame_id: int, pv: Any, size_bytes: int) -> None:
-        key = self._keys.observe(FrameId(frame_id))
-        self._journal.note(key)
+    def _dispatch(self, ids: list[int], pvs: list[Any], size_bytes: int) -> None:
+        observe = self._keys.observe
+        keys: list[int] = [observe(FrameId(frame_id)) for frame_id in ids]
+        self._journal.note(*keys)
         with self._lock:
             for post in self._posts.values():
-                post.frame(key, pv, size_bytes)
-        self._mirrored.append(key)
+                for key, pv in zip(keys, pvs, strict=True):
+                    post.frame(key, pv, size_bytes)
+        self._mirrored += keys
 
     def _tick(self, now: float, size_bytes: int) -> None:
         with self._lock:
@@ -300,7 +311,7 @@ class Dispatching:
                 return
             before = frame_id
             self._waiting.popleft()
-            self._dispatch(frame_id, pv, size_bytes)
+            self._dispatch([frame_id], [pv], size_bytes)
 
     # -- the other threads -----------------------------------------------------------------------------------------
 
@@ -412,6 +423,10 @@ class Dispatching:
             "sent_again": float(sum(total.sends_again for total in totals)),
             "lost_by_policy": float(sum(total.lost for total in totals)),
         }
+
+
+def _increase(ids: list[int]) -> bool:
+    return all(map(lt, ids, ids[1:]))
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The last frame keys that went through a member, in a file that outlives its process.
 
-The choice: a ring in a mapped file. To note a key is two stores into memory, well below a microsecond, and what was
-stored is there after a SIGKILL, since the pages belong to the kernel. It does not survive the host, and need not: what
-lies in the memory of a member does not either.
+The choice: a ring in a mapped file. To note keys is two stores into memory, a microsecond with all around it, and what
+was stored is there after a SIGKILL, since the pages belong to the kernel. It does not survive the host, and need not:
+what lies in the memory of a member does not either.
 """
 
 import mmap
@@ -45,12 +45,19 @@ class KeyJournal:
     ) -> None:
         self._map.close()
 
-    def note(self, key: int) -> None:
-        """Note one key. First the key, then the count: a kill in between forgets it, and never makes one up."""
-        count = self._count
-        _WORD.pack_into(self._map, _HEAD.size + count % self._capacity * _WORD.size, key)
-        self._count = count + 1
-        _WORD.pack_into(self._map, _COUNT_AT, count + 1)
+    def note(self, *keys: int) -> None:
+        """Note keys. First the keys, then their count: a kill in between forgets them, and never makes one up."""
+        keys = keys[-self._capacity :]
+        begin = self._count % self._capacity
+        upto_end = self._capacity - begin
+        self._write(begin, keys[:upto_end])
+        if len(keys) > upto_end:
+            self._write(0, keys[upto_end:])
+        self._count += len(keys)
+        _WORD.pack_into(self._map, _COUNT_AT, self._count)
+
+    def _write(self, index: int, keys: tuple[int, ...]) -> None:
+        struct.pack_into(f"<{len(keys)}Q", self._map, _HEAD.size + index * _WORD.size, *keys)
 
     def keys(self) -> list[int]:
         """The last keys, oldest first."""

@@ -132,7 +132,7 @@ class AllocationReport(Part, frozen=True, kw_only=True):
 
 
 class Report(Part, frozen=True, kw_only=True):
-    """The whole report."""
+    """The whole report. `resumed`: how many controllers of the run were killed, and another one went on."""
 
     run: str
     state: str
@@ -152,6 +152,7 @@ class Report(Part, frozen=True, kw_only=True):
     versions: dict[str, str]
     metadata: tuple[MetadataReport, ...] = ()
     allocations: tuple[AllocationReport, ...] = ()
+    resumed: int = 0
 
 
 def encode_report(report: Report) -> bytes:

@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 # Only for what is due by time: a look costs 20 to 40 µs, and the frame loop calls when half a window is done.
 LOOK_S = 0.02
 # A slow stream's frames are reported this late. What a rank has done and not reported is done again when it dies.
-CREDIT_DELAY_S = 0.05
-# What is final leaves the replay buffer this late: 120 MiB more of it at 2.4 GB/s, as fast as pvAccess is.
-RETIRE_DELAY_S = 0.05
+CREDIT_DELAY_S = 0.1
+# What is final leaves the replay buffer this late: 240 MB more of it at 2.4 GB/s, as fast as pvAccess is.
+RETIRE_DELAY_S = 0.1
 # The dispatcher takes a rank for silent after `SILENCE_S` without a word, so say one several times in between.
 IDLE_PERIOD_S = 0.25
 SILENCE_S = 1.5

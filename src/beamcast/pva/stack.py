@@ -12,6 +12,7 @@ another shape or type begins another stack; one that is compressed travels alone
 Each payload is copied once into the buffer of the stack; pvaccess copies that once more when it becomes a message.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -76,11 +77,13 @@ class StackWriter:
         self._id_field = id_field
         self._most = frames
         self._head: Any = None
+        self._shown: Any = None  # the head and the number of frames that the message shows
         self._buffer: Image = np.empty((0, 0), np.uint8)
         self._ids: list[int] = []
-        self._times: list[tuple[int, int, int, int]] = []
+        self._times: list[int] = []  # four of each frame
         self._attributes: list[int] = []
         self._values: list[Any] = []
+        self._has_attributes = False  # whether the message shows any
 
     def __len__(self) -> int:
         """Frames in the stack."""
@@ -112,15 +115,19 @@ class StackWriter:
         """The stack as an object to be published; good until the next call. The next stack begins empty."""
         message, count = self._message, len(self._ids)
         if self._head is not None:
-            field, _, dimensions = self._head
             flat = self._buffer[:count].reshape(-1)
-            message.setUnion("value", {field: flat})
-            third = {"size": count, "offset": 0, "fullSize": count, "binning": 1, "reverse": False}
-            message.setStructureArray("dimension", [*dimensions, third])
-            message.setLong("compressedSize", flat.nbytes)
-            message.setLong("uncompressedSize", flat.nbytes)
+            message.setUnion("value", {self._head[0]: flat})
+            if self._shown != (self._head, count):
+                self._shape(message, count, flat.nbytes)
         self._label(message, count)
         return message
+
+    def _shape(self, message: Any, count: int, size_bytes: int) -> None:
+        third = {"size": count, "offset": 0, "fullSize": count, "binning": 1, "reverse": False}
+        message.setStructureArray("dimension", [*self._head[2], third])
+        message.setLong("compressedSize", size_bytes)
+        message.setLong("uncompressedSize", size_bytes)
+        self._shown = (self._head, count)
 
     def forget(self) -> None:
         """Leave out what is in the stack."""
@@ -135,7 +142,7 @@ class StackWriter:
         message.setStructureArray("dimension", pv.getStructureArray("dimension"))
         message.setLong("compressedSize", pv.getLong("compressedSize"))
         message.setLong("uncompressedSize", pv.getLong("uncompressedSize"))
-        self._head = None
+        self._head = self._shown = None
         self._note(frame_id, pv)
         return True
 
@@ -148,13 +155,12 @@ class StackWriter:
 
     def _note(self, frame_id: int, pv: Any) -> None:
         self._ids.append(frame_id & ID_MASK)
-        self._times.append(
-            (
-                pv.getLong("timeStamp.secondsPastEpoch"),
-                pv.getInt("timeStamp.nanoseconds"),
-                pv.getLong("dataTimeStamp.secondsPastEpoch"),
-                pv.getInt("dataTimeStamp.nanoseconds"),
-            )
+        get_long, get_int = pv.getLong, pv.getInt
+        self._times += (
+            get_long("timeStamp.secondsPastEpoch"),
+            get_int("timeStamp.nanoseconds"),
+            get_long("dataTimeStamp.secondsPastEpoch"),
+            get_int("dataTimeStamp.nanoseconds"),
         )
         attributes = pv.getStructureArray("attribute")
         self._attributes.append(len(attributes))
@@ -162,15 +168,16 @@ class StackWriter:
 
     def _label(self, message: Any, count: int) -> None:
         times = np.array(self._times, np.int64).reshape(count, 4)
-        message.setScalarArray(f"{_FIELD}.ids", np.array(self._ids, np.int64))
-        message.setScalarArray(f"{_FIELD}.times_ns", times[:, 0] * _NS_PER_S + times[:, 1])
-        message.setScalarArray(f"{_FIELD}.data_times_ns", times[:, 2] * _NS_PER_S + times[:, 3])
-        message.setScalarArray(
-            f"{_FIELD}.attributes", np.array(self._attributes if self._values else [], np.int32)
-        )
-        message["attribute"] = self._values
+        set_array = message.setScalarArray
+        set_array(f"{_FIELD}.ids", np.array(self._ids, np.int64))
+        set_array(f"{_FIELD}.times_ns", times[:, 0] * _NS_PER_S + times[:, 1])
+        set_array(f"{_FIELD}.data_times_ns", times[:, 2] * _NS_PER_S + times[:, 3])
+        if self._values or self._has_attributes:
+            set_array(f"{_FIELD}.attributes", np.array(self._attributes if self._values else [], np.int32))
+            message["attribute"] = self._values
+            self._has_attributes = bool(self._values)
         _set_id(message, self._id_field, self._ids[0])
-        _set_times(message, self._times[0])
+        _set_times(message, self._times[:4])
         self._clear()
 
     def _clear(self) -> None:
@@ -270,7 +277,7 @@ def _set_id(pv: Any, field: str, frame_id: int) -> None:
     pv[field] = whole
 
 
-def _set_times(pv: Any, times: tuple[int, int, int, int]) -> None:
+def _set_times(pv: Any, times: Sequence[int]) -> None:
     pv.setLong("timeStamp.secondsPastEpoch", times[0])
     pv.setInt("timeStamp.nanoseconds", times[1])
     pv.setLong("dataTimeStamp.secondsPastEpoch", times[2])

@@ -4,10 +4,12 @@ The server copies one integer for each update, so a witness keeps up where a mon
 and costs the sender little. Loss is told by comparing ids, never by counters.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from beamcast.core.errors import DataError
 from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
+from beamcast.pva.id_field import id_reader
 
 # Half a second of ids at 26 kHz may wait between two heartbeats, in the server and here.
 QUEUE_LENGTH = 20000
@@ -28,10 +30,10 @@ class Witness:
         `count_epochs`."""
         import pvaccess
 
-        self._no_field: type[Exception] = pvaccess.FieldNotFound
+        self._unfit: type[Exception] = pvaccess.PvaException
         self._name = channel
         self._id_fields = id_fields
-        self._id_field: str | None = None
+        self._read_id: Callable[[Any], Any] | None = None
         self._keys = keys or EpochTracker(Epoch(0), counting=False)
         self._queue = pvaccess.PvObjectQueue(QUEUE_LENGTH)
         self._channel = pvaccess.Channel(channel, pvaccess.CA if provider == "ca" else pvaccess.PVA)
@@ -53,24 +55,25 @@ class Witness:
     def take(self) -> list[int]:
         """Keys of the updates since the last call; DataError when the channel has none of the id fields."""
         keys: list[int] = []
+        get, observe = self._queue.get, self._keys.observe
         for _ in range(len(self._queue)):
-            pv = self._queue.get(0)
-            if self._id_field is None:
-                self._id_field = self._find_field(pv)
+            pv = get(0)
+            if self._read_id is None:
+                self._read_id = self._reader(pv)
             try:
-                number = pv[self._id_field]
-            except self._no_field:  # the source came back with another structure
-                self._id_field = self._find_field(pv)
-                number = pv[self._id_field]
-            keys.append(self._keys.observe(number))
+                number = self._read_id(pv)
+            except self._unfit:  # the source came back with another structure
+                self._read_id = self._reader(pv)
+                number = self._read_id(pv)
+            keys.append(observe(number))
         if keys:
             self.last_key = keys[-1]
         return keys
 
-    def _find_field(self, pv: Any) -> str:
+    def _reader(self, pv: Any) -> Callable[[Any], Any]:
         for name in self._id_fields:
             if pv.hasField(name):
-                return name
+                return id_reader(pv, name)
         raise DataError(
             f"channel {self._name} has no id field {self._id_fields[0]!r}; its fields are: "
             f"{', '.join(sorted(pv.keys()))}",

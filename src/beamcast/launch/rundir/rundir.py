@@ -1,18 +1,24 @@
 """The run directory: everything a run leaves behind, and what its members need to find it."""
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from beamcast.config.effective import to_toml
 from beamcast.core.errors import UsageError
 from beamcast.launch.plan import RunPlan
+from beamcast.launch.rundir.books import BOOKS_FILE
 from beamcast.launch.rundir.lease import ASIDE, LEASE_FILE, RunLease
 from beamcast.members.join import SECRET_FILE
+from beamcast.members.journal import FOLDER as JOURNALS
 from beamcast.security.secret import RunSecret
 
 REPORT_FILE = "report.json"
 STATE_FILE = "state.json"
+WORKFLOW_FILE, SITE_FILE = "workflow.toml", "site.toml"
+# What lies on disk for a run that goes on: configuration, books, journals, frames.
+KEPT = frozenset((WORKFLOW_FILE, SITE_FILE, BOOKS_FILE, JOURNALS, "spill", "failed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,11 @@ class RunDir:
     def state(self) -> Path:
         """The report so far, for those that can't reach the controller."""
         return self.path / STATE_FILE
+
+    @property
+    def books(self) -> Path:
+        """What the next controller has to know, should this one be killed."""
+        return self.path / BOOKS_FILE
 
     @property
     def logs(self) -> Path:
@@ -50,15 +61,30 @@ class RunDir:
         the same name is replaced."""
         self._clear()
         self.logs.mkdir(parents=True)
-        (self.path / "workflow.toml").write_text(to_toml(plan.workflow))
-        (self.path / "site.toml").write_text(to_toml(plan.site))
+        self.write_workflow(plan)
+        (self.path / SITE_FILE).write_text(to_toml(plan.site))
         secret = RunSecret.create()
         secret.write(self.path / SECRET_FILE)
         return secret
 
-    def _clear(self) -> None:
+    def reopen(self) -> RunSecret:
+        """Keep what a run that was cut short needs to go on, with a new secret: its members are strangers by now."""
+        before = sum(1 for _ in self.path.glob("logs-*")) + 1
+        if self.logs.is_dir():
+            self.logs.rename(self.path / f"logs-{before}")
+        self._clear(kept=KEPT | {path.name for path in self.path.glob("logs-*")})
+        self.logs.mkdir()
+        secret = RunSecret.create()
+        secret.write(self.path / SECRET_FILE)
+        return secret
+
+    def write_workflow(self, plan: RunPlan) -> None:
+        """The workflow as it is in force."""
+        (self.path / WORKFLOW_FILE).write_text(to_toml(plan.workflow))
+
+    def _clear(self, kept: Collection[str] = ()) -> None:
         for path in self.path.iterdir():
-            if path.name == LEASE_FILE or path.name.startswith(ASIDE):
+            if path.name == LEASE_FILE or path.name.startswith(ASIDE) or path.name in kept:
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
