@@ -14,6 +14,11 @@ from requirements import REPOSITORY
 FIRST_LIGHT = REPOSITORY / "examples" / "first-light" / "workflow.toml"
 
 
+def site_here(first_port: int) -> str:
+    """The text of a site file: this machine, with a thousand ports of its own."""
+    return f'extends = "local"\n[network.ports]\nfirst = {first_port}\nlast = {first_port + 999}\n'
+
+
 def run_command(folder: Path, site: Path, name: str, settings: Sequence[str]) -> list[str]:
     """`beamcast run` of the first-light example; its run directory is `folder`/run."""
     words = [sys.executable, "-m", "beamcast", "run", str(FIRST_LIGHT), "--site", str(site), "--quiet"]

@@ -15,6 +15,7 @@ import hdf5plugin  # noqa: F401 - to read what was compressed
 import numpy as np
 import pytest
 import tifffile
+from launching import site_here
 
 from beamcast.core.frame_layout import DATA, ID, TIMESTAMP
 from beamcast.sim.payload import PayloadMaker
@@ -23,26 +24,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
 SHAPE = (48, 64)
 WHERE = re.compile(r"at (127\.0\.0\.1:[0-9]+)")
 
-SITE = """
-name = "test"
-run_root = "runs"
-[provider]
-kind = "local"
-[start]
-mode = "workers"
-[allocation]
-nodes = 1
-walltime = "10 min"
-[network.beamline]
-interfaces = ["lo"]
-[network.cluster]
-interfaces = ["lo"]
-[network.nodes]
-interfaces = ["lo"]
-[network.ports]
-first = 30000
-last = 30999
-"""
+FIRST_PORT = 30000
 
 SOURCE = """
 name = "{name}"
@@ -185,7 +167,7 @@ def run(
     """The report of a run that ends with one of the statuses `ends`."""
     head = SOURCE.format(name=name, prefix=f"bcf:{os.getpid()}:{name}", frames=frames, more=more)
     (folder / "workflow.toml").write_text(head + pools)
-    (folder / "site.toml").write_text(SITE)
+    (folder / "site.toml").write_text(site_here(FIRST_PORT))
     done = beamcast(
         "run", "workflow.toml", "--site", "site.toml", "--name", name, "--run-dir", "run", cwd=folder
     )

@@ -14,30 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import site_here
 from requirements import REPOSITORY
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 EXAMPLES = REPOSITORY / "examples"
 
-SITE = """
-name = "test"
-[provider]
-kind = "local"
-[start]
-mode = "workers"
-[allocation]
-nodes = 1
-walltime = "10 min"
-[network.beamline]
-interfaces = ["lo"]
-[network.cluster]
-interfaces = ["lo"]
-[network.nodes]
-interfaces = ["lo"]
-[network.ports]
-first = 31000
-last = 31999
-"""
+FIRST_PORT = 31000
 
 CHECK = '''
 import json
@@ -76,7 +59,7 @@ def run(
     source_port: int | None = None,
 ) -> dict[str, Any]:
     """Run a workflow as a user does; its report. `status`: how the command has to end."""
-    (folder / "site.toml").write_text(SITE)
+    (folder / "site.toml").write_text(site_here(FIRST_PORT))
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
     if source_port is not None:
         environment |= {

@@ -16,31 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import site_here
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 CHANNELS = 6
 FRAMES = 400
 
-SITE = """
-name = "test"
-run_root = "runs"
-[provider]
-kind = "local"
-[start]
-mode = "workers"
-[allocation]
-nodes = 1
-walltime = "10 min"
-[network.beamline]
-interfaces = ["lo"]
-[network.cluster]
-interfaces = ["lo"]
-[network.nodes]
-interfaces = ["lo"]
-[network.ports]
-first = 29000
-last = 29999
-"""
+FIRST_PORT = 29000
 
 CHECK = '''
 import json
@@ -125,7 +107,7 @@ def pool(
 def run(folder: Path, text: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The report of the run, with `error`."""
     (folder / "workflow.toml").write_text(text)
-    (folder / "site.toml").write_text(SITE)
+    (folder / "site.toml").write_text(site_here(FIRST_PORT))
     (folder / "check.py").write_text(CHECK)
     done = subprocess.run(
         [sys.executable, __file__, str(folder)],

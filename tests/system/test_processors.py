@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from launching import site_here
 
 from beamcast.sim.payload import PayloadMaker
 
@@ -22,26 +23,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 SHAPE = (32, 48)
 FRAMES = 40
 
-SITE = """
-name = "test"
-run_root = "runs"
-[provider]
-kind = "local"
-[start]
-mode = "workers"
-[allocation]
-nodes = 1
-walltime = "10 min"
-[network.beamline]
-interfaces = ["lo"]
-[network.cluster]
-interfaces = ["lo"]
-[network.nodes]
-interfaces = ["lo"]
-[network.ports]
-first = 27000
-last = 27999
-"""
+FIRST_PORT = 27000
 
 SOURCE = """
 name = "{name}"
@@ -74,7 +56,7 @@ def pool(name: str, processor: str, *more: str, source: str = "source") -> str:
 def run(folder: Path, text: str, *ask: str) -> dict[str, Any]:
     """The report of the run, with `error`, and under `answers` what was asked while it streamed."""
     (folder / "workflow.toml").write_text(text)
-    (folder / "site.toml").write_text(SITE)
+    (folder / "site.toml").write_text(site_here(FIRST_PORT))
     done = subprocess.run(
         [sys.executable, __file__, str(folder), *ask],
         capture_output=True,
