@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from beamcast.pools.memory import keep_freed_memory
+from beamcast.pools.memory import keep_freed_memory, memory_environment
 from beamcast.processors.encryption import Open, Seal
 from beamcast.pva.ndarray import make_ndarray
 from beamcast.security.keys import KeyRing
@@ -83,9 +83,12 @@ def run(rounds: int, rsa_bits: int) -> list[dict[str, Any]]:
 
 
 def in_process(subject: str, operation: str, size: int, folder: Path) -> Took:
-    """One measurement in a fresh process."""
+    """One measurement in a fresh process, started as a rank is."""
+    environment = {**os.environ, **memory_environment(os.environ)}
     command = [sys.executable, __file__, "--measure", subject, operation, str(size), str(folder)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    printed = subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=120, env=environment
+    ).stdout
     wall_us, cpu_us = printed.split()
     return float(wall_us), float(cpu_us)
 
@@ -109,8 +112,8 @@ def summarise(
 
 
 def measure(subject: str, operation: str, size: int, folder: Path) -> Took:
-    """The median times of one call. Memory is kept for both, as a rank keeps it; PvaPy's consumer does
-    not."""
+    """The median times of one call. Memory is kept, and large copies bypass the caches, for both, as in a rank;
+    PvaPy's consumer does neither."""
     keep_freed_memory()
     image = np.random.default_rng(1).integers(0, 4096, (size, size)).astype(np.uint8)
     pv = make_ndarray(image, frame_id=1, timestamp_s=1_700_000_000.5)

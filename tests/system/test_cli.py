@@ -151,6 +151,11 @@ def test_plan_renders_the_batch_script(kind: str, directive: str, tmp_path: Path
         (["sim", "x", "--file", "gone.npy"], ["gone.npy"]),
         (["consumer", "--input", "a", "--output", "b", "--processor", "gone.py:P"], ["gone.py"]),
         (["consumer", "--input", "a", "--output", "b", "--params", "5"], ["--params"]),
+        (["consumer", "--input", "a", "--output", "b", "--open", "gone.keys"], ["gone.keys"]),
+        (
+            ["collector", "--input", "a", "--output", "b", "--receiver-queue-bytes", "8 Mb"],
+            ["--receiver-queue-bytes", "'Mb'"],
+        ),
         (["mirror", "--source", "a", "--channel", "a"], ["needs a name of its own"]),
         (["frobnicate"], ["frobnicate"]),
     ],
@@ -248,6 +253,34 @@ def test_two_consumers_share_a_group_and_a_collector_joins_them(tmp_path: Path) 
     assert len(both) == reports[2]["processed"]
     assert both & shares[0]
     assert both & shares[1]
+
+
+def test_a_consumer_seals_and_a_collector_opens_with_queues_in_bytes(tmp_path: Path) -> None:
+    assert beamcast("keys", "create", "stream.keys", cwd=tmp_path).returncode == 0
+    with running("sim", "cli:plain", "--rate", "100", "--shape", "32x32", cwd=tmp_path) as sim:
+        sealing = ["--input", "cli:plain", "--name-server", where(sim), "--output", "cli:sealed:output"]
+        with running("consumer", *sealing, "--seal", "stream.keys", cwd=tmp_path) as consumer:
+            reading = ["--input", "cli:sealed:output", "--name-server", where(consumer)]
+            opened = beamcast(
+                "collector", *reading, "--output", "cli:o1:output", "--open", "stream.keys", "--json",
+                "--receiver-queue-bytes", "64 KiB", "--server-queue-bytes", "1 MiB", "--frames", "100",
+                "--processor", "beamcast.processors.statistics:FrameStatistics", cwd=tmp_path,
+            )  # fmt: skip
+            shut = beamcast(
+                "consumer", *reading, "--output", "cli:o2:output", "--frames", "20", "--json",
+                "--processor", "beamcast.processors.statistics:FrameStatistics", cwd=tmp_path,
+            )  # fmt: skip
+            interrupt(consumer)
+        interrupt(sim)
+    assert opened.returncode == 0, opened.stderr
+    report = json.loads(opened.stdout)
+    assert report["processed"] >= 100
+    assert report["failed"] == report["missing"] == 0
+    assert shut.returncode == 0, shut.stderr
+    closed = json.loads(shut.stdout)
+    assert closed["failed"] >= 20, "without the keys"
+    assert closed["processed"] == 0
+    assert "beamcast.aes256gcm" in closed["tracebacks"][0]
 
 
 def test_the_simulator_ends_by_itself_and_says_what_it_reached(tmp_path: Path) -> None:

@@ -50,6 +50,34 @@ class Flip:
         return frame.pv
 
 
+class Replay:
+    """Somebody on the way who has recorded frames, and plays one again now and then."""
+
+    def __init__(self, configDict):
+        self.kept = None
+
+    def start(self): ...
+    def stop(self): ...
+    def configure(self, configDict): ...
+    def resetStats(self): ...
+    def getStats(self):
+        return {}
+    def getStatsPvaTypes(self):
+        return {}
+    def getInputPvObjectType(self):
+        return None
+    def getOutputPvObjectType(self, pv):
+        return pv
+
+    def process(self, pv):
+        if pv["uniqueId"] % 8 == 4:
+            self.kept = pv.copy()
+        self.updateOutputChannel(pv)
+        if pv["uniqueId"] % 8 == 0:
+            self.updateOutputChannel(self.kept)
+        return pv
+
+
 class Totals:
     def __init__(self, *, file: str):
         self.file, self.seen = file, {}
@@ -84,6 +112,8 @@ def test_the_first_pool_seals_and_the_last_one_opens(tmp_path: Path) -> None:
             pool("stranger", nothing, 'open = "other.keys"', source="first"),
             pool("flip", "others.py:Flip", source="first"),
             pool("behind", "check.py:Check", KEY, file("behind.json"), source="flip"),
+            pool("replay", "others.py:Replay", source="first"),
+            pool("after", "check.py:Check", KEY, file("after.json"), source="replay"),
             pool("total", "others.py:Total", 'seal = "stream.keys"'),
             pool("peek", "others.py:Spy", file("peek.json"), source="total"),
             pool("totals", "others.py:Totals", KEY, file("totals.json"), source="total"),
@@ -107,6 +137,10 @@ def test_the_first_pool_seals_and_the_last_one_opens(tmp_path: Path) -> None:
     behind = json.loads((tmp_path / "behind.json").read_text())
     assert sorted(behind["good"]) == [number for number in everybody if number % 4]
     assert ranks(report, "behind")["failed"] == FRAMES // 4
+    after = json.loads((tmp_path / "after.json").read_text())
+    assert after["good"] == everybody, "each once"
+    assert ranks(report, "after")["failed"] == FRAMES // 8
     reasons = {frame["pool"]: frame["error"] for frame in report["failed_frames"]}
     assert "which we do not have" in reasons["stranger"]
     assert "is not as it was sealed" in reasons["behind"]
+    assert "came a second time" in reasons["after"]

@@ -12,7 +12,7 @@ import typer
 from beamcast.cli.ground import on_stop_signals, stand
 from beamcast.cli.logs import configure_logging
 from beamcast.cli.options import DebugOption, InterfaceOption, JsonOption, PortOption, parse_endpoints
-from beamcast.config.units import Seconds
+from beamcast.config.units import Bytes, Seconds
 from beamcast.config.workflow import Pool, Source
 from beamcast.core.errors import UsageError
 from beamcast.core.place import Slot
@@ -29,6 +29,16 @@ ParamsOption = Annotated[str, typer.Option(metavar="JSON", help="Keyword argumen
 IdFieldOption = Annotated[str, typer.Option(help="The field that numbers the frames.")]
 ServerQueueOption = Annotated[int, typer.Option(min=1, help="Frames the sending server may queue for us.")]
 ReceiverQueueOption = Annotated[int, typer.Option(min=1, help="Frames we may hold before processing.")]
+BytesOption = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="The same in bytes, such as '512 MiB'.")
+]
+OpenOption = Annotated[
+    str | None, typer.Option("--open", metavar="FILE", help="Open what is read with the keys in this file.")
+]
+SealOption = Annotated[
+    str | None,
+    typer.Option("--seal", metavar="FILE", help="Seal what is published with the keys in this file."),
+]
 NameServerOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -57,6 +67,10 @@ def consumer(
     trigger: Annotated[str | None, typer.Option(help="Distributor trigger; absent: the id field.")] = None,
     server_queue: ServerQueueOption = 1000,
     receiver_queue: ReceiverQueueOption = 1000,
+    server_queue_bytes: BytesOption = None,
+    receiver_queue_bytes: BytesOption = None,
+    open_keys: OpenOption = None,
+    seal_keys: SealOption = None,
     name_server: NameServerOption = None,
     interface: InterfaceOption = "lo",
     port: PortOption = None,
@@ -85,6 +99,10 @@ def consumer(
         params=parse_params(params),
         server_queue=server_queue,
         receiver_queue=receiver_queue,
+        server_queue_bytes=parse_size(server_queue_bytes, option="--server-queue-bytes"),
+        receiver_queue_bytes=parse_size(receiver_queue_bytes, option="--receiver-queue-bytes"),
+        open=open_keys,
+        seal=seal_keys,
     )
     duty = make_duty(pool, channel=input, output=output, id_field=id_field, appear_timeout_s=appear_timeout)
     inputs = (Input(channel=input, request=request),)
@@ -104,6 +122,10 @@ def collector(
     wait: Annotated[float, typer.Option(min=0.001, help="Longest wait for a missing id, in seconds.")] = 2.0,
     server_queue: ServerQueueOption = 1000,
     receiver_queue: ReceiverQueueOption = 1000,
+    server_queue_bytes: BytesOption = None,
+    receiver_queue_bytes: BytesOption = None,
+    open_keys: OpenOption = None,
+    seal_keys: SealOption = None,
     name_server: NameServerOption = None,
     interface: InterfaceOption = "lo",
     port: PortOption = None,
@@ -123,6 +145,10 @@ def collector(
         params=parse_params(params),
         server_queue=server_queue,
         receiver_queue=receiver_queue,
+        server_queue_bytes=parse_size(server_queue_bytes, option="--server-queue-bytes"),
+        receiver_queue_bytes=parse_size(receiver_queue_bytes, option="--receiver-queue-bytes"),
+        open=open_keys,
+        seal=seal_keys,
         reorder_window=window,
         reorder_timeout=Seconds(wait),
     )
@@ -145,6 +171,16 @@ def distributor_slot(group: str, set_name: str, *, updates: int, trigger: str) -
         if _WORD.fullmatch(text) is None:
             raise UsageError(f"{option} is made of letters, digits, '_', '.' and '-', not {text!r}")
     return Slot(group=group, set=set_name, turn=0, updates=updates, trigger=trigger)
+
+
+def parse_size(text: str | None, *, option: str) -> Bytes | None:
+    """A size such as "512 MiB"; UsageError naming the option for other text."""
+    if text is None:
+        return None
+    try:
+        return Bytes.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
 
 
 def parse_params(text: str) -> dict[str, object]:

@@ -18,7 +18,7 @@ from beamcast.config.check_parts import (
     results_come_once,
     stacks_fit,
 )
-from beamcast.config.check_source import addresses_fit, written_source_fits
+from beamcast.config.check_source import addresses_fit, queue_in_bytes_fits, written_source_fits
 from beamcast.config.words import nearest, shown
 from beamcast.config.workflow import Simulation, Workflow
 from beamcast.core.errors import ConfigError, Problem
@@ -254,6 +254,7 @@ _RULES: tuple[Callable[[Workflow], Iterator[Problem]], ...] = (
     ca_source_fits,
     written_source_fits,
     addresses_fit,
+    queue_in_bytes_fits,
 )
 _FILE_RULES: tuple[Callable[[Workflow, Path], Iterator[Problem]], ...] = (
     _processor_files_exist,

@@ -53,6 +53,13 @@ def written_source_fits(workflow: Workflow) -> Iterator[Problem]:
             )
 
 
+def queue_in_bytes_fits(workflow: Workflow) -> Iterator[Problem]:
+    """Values of Channel Access are not looked at before they are mirrored."""
+    if workflow.mirror.queue_bytes is not None and workflow.source.protocol != "pva":
+        message = "a queue in bytes needs a pvAccess source, whose frame is looked at first"
+        yield Problem(message, "mirror.queue_bytes", "Leave it out, and say mirror.queue in updates")
+
+
 def addresses_fit(workflow: Workflow) -> Iterator[Problem]:
     """Where servers elsewhere are: host and port."""
     places = [(workflow.source.address, "source.address")]

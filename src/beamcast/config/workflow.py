@@ -100,6 +100,10 @@ class Mirror(Struct, frozen=True, kw_only=True):
     queue: Annotated[Count, Meta(description="frames that the source's server may queue for the mirror")] = (
         1000
     )
+    queue_bytes: Annotated[
+        Bytes | None,
+        Meta(description="the same in bytes: as many frames of the first one's size as fit; absent: queue"),
+    ] = None
     replay: Annotated[
         Bytes, Meta(description="at-least-once: memory for frames whose result is not final, for each pool")
     ] = Bytes(1 << 30)

@@ -80,6 +80,10 @@ class EpochTracker:
             return self._base | frame_id  # type: ignore[return-value]
         return self._observe_slowly(frame_id)
 
+    def claimed(self, frame_id: FrameId) -> FrameKey:
+        """The key of an id that is not to be believed: nothing follows from it for those that come after."""
+        return FrameKey(self._base | (frame_id & ID_MASK))
+
     def _observe_slowly(self, frame_id: FrameId) -> FrameKey:
         """The first id, an id outside 0..2^48-1, or an id that went back."""
         folded = FrameId(frame_id & ID_MASK)
@@ -194,3 +198,7 @@ class FixedEpoch:
     def observe(self, frame_id: FrameId) -> FrameKey:
         """Return the key of a frame. `last` stays None: an id that repeats is another attempt, not a mistake."""
         return FrameKey(self._base | (frame_id & ID_MASK))
+
+    def claimed(self, frame_id: FrameId) -> FrameKey:
+        """The same; a key changes nothing here."""
+        return self.observe(frame_id)

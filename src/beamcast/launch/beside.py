@@ -81,7 +81,9 @@ def _mirror(plan: RunPlan) -> Beside:
         f"--appear-timeout={float(source.appear_timeout)}",
     ]
     watch = ["--watch-source"] if plan.mirror_watches_source else []
-    return Beside("mirror", "mirror", (*arguments, *_search(plan), *watch))
+    queue_bytes = plan.workflow.mirror.queue_bytes
+    in_bytes = [f"--queue-bytes={int(queue_bytes)}"] if queue_bytes is not None else []
+    return Beside("mirror", "mirror", (*arguments, *in_bytes, *_search(plan), *watch))
 
 
 def _search(plan: RunPlan) -> list[str]:

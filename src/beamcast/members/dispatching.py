@@ -29,7 +29,7 @@ from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.outbox import Outbox, SingleFrames, StackedFrames
 from beamcast.members.post import Post
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
-from beamcast.pools.inputs import id_field_of, payload_bytes
+from beamcast.pools.inputs import id_field_of, payload_bytes, queue_of_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import take_keys
 from beamcast.pva.environment import check_bound, free_port
@@ -76,7 +76,8 @@ class Dispatching:
         self._plan = plan
         self._lock = threading.RLock()
         self._posts = {pool.name: self._post(pool, server, run_dir) for pool in plan.pools}
-        self._queue = pvaccess.PvObjectQueue(plan.queue)
+        self._queue_frames = plan.queue
+        self._queue: Any = pvaccess.PvObjectQueue(plan.queue)
         self._channel: Any = None
         self._left: list[Any] = []
         self._witness: Witness | None = None
@@ -194,8 +195,9 @@ class Dispatching:
     def _connect(self) -> Any:
         import pvaccess
 
+        self._size_queue()
         self._channel = pvaccess.Channel(self._plan.source)
-        self._channel.qMonitor(self._queue, f"record[queueSize={self._plan.queue}]field()")
+        self._channel.qMonitor(self._queue, f"record[queueSize={self._queue_frames}]field()")
         keys = None if self._had is None else EpochTracker(self._keys.epoch)
         self._witness = Witness(self._plan.source, id_fields=(self._plan.id_field,), keys=keys)
         deadline = time.monotonic() + self._plan.appear_timeout_s
@@ -212,6 +214,21 @@ class Dispatching:
                     ) from None
         return None
 
+    def _size_queue(self) -> None:
+        """Make the queue; WorldError when it is given in bytes and the source does not appear in time."""
+        import pvaccess
+
+        plan = self._plan
+        if plan.queue_bytes is not None:
+            self._queue_frames = queue_of_bytes(
+                plan.source,
+                plan.queue_bytes,
+                unknown=plan.queue,
+                timeout_s=plan.appear_timeout_s,
+                should_stop=lambda: self.stop or self._member.abandoned,
+            )
+        self._queue = pvaccess.PvObjectQueue(self._queue_frames)
+
     def _ask_for_less(self) -> None:
         """Monitor the source once more, without the fields that stacks do not carry. It begins with the value that we
         have; channels that were left are kept, since pvaccess may crash when they go."""
@@ -219,9 +236,9 @@ class Dispatching:
 
         self._channel.stopMonitor()
         self._left.append((self._channel, self._queue))
-        self._queue = pvaccess.PvObjectQueue(self._plan.queue)
+        self._queue = pvaccess.PvObjectQueue(self._queue_frames)
         self._channel = pvaccess.Channel(self._plan.source)
-        self._channel.qMonitor(self._queue, stack_request(self._plan.id_field, queue=self._plan.queue))
+        self._channel.qMonitor(self._queue, stack_request(self._plan.id_field, queue=self._queue_frames))
 
     def _frames(self, read_id: Any, size_bytes: int) -> None:
         stacking = tuple(self._posts[pool.name] for pool in self._plan.pools if pool.batch > 1)

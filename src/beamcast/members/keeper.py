@@ -24,6 +24,7 @@ from beamcast.members.join import read_join
 from beamcast.members.member import EXIT_DONE, EXIT_UNWELCOME
 from beamcast.members.parent import die_with_parent
 from beamcast.members.understudy import PREPARE_AFTER_S, Actor, enter
+from beamcast.pools.memory import memory_environment
 
 # A rank shows life at least as often as an exchange with a silent controller lasts.
 PULSE_GRACE_S = 2.5
@@ -141,7 +142,7 @@ class Keeper:
             run_dir=Path(errand.run_dir),
             name=f"{errand.pool}-{errand.rank}",
             arguments=arguments,
-            environment={**self._environment, **environment},
+            environment={**memory_environment(os.environ), **self._environment, **environment},
             pass_fds=pass_fds,
         )
 

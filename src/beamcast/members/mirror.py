@@ -11,7 +11,7 @@ from beamcast.core.errors import WorldError
 from beamcast.core.keyset import encode_keys
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
-from beamcast.pools.inputs import id_field_of, look_at
+from beamcast.pools.inputs import id_field_of, look_at, queue_of_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pva.ca_mirror import CaMirror
 from beamcast.pva.messages import Counters, Delta, MemberId, Orders
@@ -46,12 +46,21 @@ class MirrorMember:
         self.go = False
         self.stop = False
 
-    def run(self, *, queue: int, provider: str, appear_timeout_s: float) -> None:
-        """Serve until told to stop; WorldError when the source does not appear in time."""
+    def run(self, *, queue: int, queue_bytes: int | None, provider: str, appear_timeout_s: float) -> None:
+        """Serve until told to stop; WorldError when the source does not appear in time. `queue` in frames, where
+        `queue_bytes` says nothing."""
         while not self.go:
             if self.stop or self._member.abandoned:
                 return
             time.sleep(0.01)
+        if queue_bytes is not None:
+            queue = queue_of_bytes(
+                self._source,
+                queue_bytes,
+                unknown=queue,
+                timeout_s=appear_timeout_s,
+                should_stop=lambda: self.stop,
+            )
         self._mirror.serve(self._channel, source=self._source, queue=queue, provider=provider)
         if self._watches_source:
             self._at_source = Witness(self._source, id_fields=self._id_fields, provider=provider)
@@ -123,6 +132,7 @@ def main() -> None:
     parser.add_argument("--provider", choices=("pva", "ca"), default="pva")
     parser.add_argument("--id-field", action="append", required=True)
     parser.add_argument("--queue", type=int, required=True)
+    parser.add_argument("--queue-bytes", type=int)
     parser.add_argument("--appear-timeout", type=float, required=True)
     parser.add_argument("--search", action="store_true", help="find the source as the beamline's clients do")
     parser.add_argument(
@@ -153,6 +163,7 @@ def main() -> None:
             with member.live(collect=one.collect, obey=one.obey):
                 one.run(
                     queue=arguments.queue,
+                    queue_bytes=arguments.queue_bytes,
                     provider=arguments.provider,
                     appear_timeout_s=arguments.appear_timeout,
                 )

@@ -29,7 +29,7 @@ from beamcast.pools.frame import Frame, GatheredFrame
 from beamcast.pools.inputs import Inputs, id_field_of, look_at, payload_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.metadata import PATIENCE_S, JoinedWork, MetadataFeed, frame_with_metadata
-from beamcast.pools.opened import OpenedWork, PoolOpener
+from beamcast.pools.opened import Admission, PoolOpener
 from beamcast.pools.output_seal import PoolSealer
 from beamcast.pools.processor import Context, Station, load_processor, open_output
 from beamcast.pools.pusher import Pusher
@@ -98,7 +98,7 @@ class Rank:
         self._processor = load_processor(pool.processor, pool.params, base=Path(duty.base), station=station)
         self._pusher = self._make_pusher() if duty.push_channel else None
         self._forward = Forwarder(pool.forward) if pool.forward is not None else None
-        self._opener = PoolOpener(Path(duty.base) / pool.open) if pool.open is not None else None
+        self._opener = self._make_opener()
         self._sealer = self._make_sealer()
         self._output = open_output(
             self._processor,
@@ -119,8 +119,7 @@ class Rank:
         if self._feed is not None:
             pv_of = pv_of_part if self._stacked else None
             self._work = self._joined = JoinedWork(self._work, duty.metadata, self._feed, pv_of=pv_of)
-        if self._opener is not None:
-            self._work = OpenedWork(self._work, self._opener)
+        self._admit = Admission(self._opener, self._work) if self._opener is not None else None
         self._loop = self._make_loop()
         self._answers: deque[CommandAnswer] = deque()
         self._asked = 0
@@ -140,7 +139,7 @@ class Rank:
         if self._duty.pool.role == "consumer":
             look = None if self._acks is None else self._acks.look
             loop = StackedLoop if self._stacked else ConsumerLoop
-            return loop(self._inputs, self._work, self.steering, after_burst=look)
+            return loop(self._inputs, self._work, self.steering, after_burst=look, admit=self._admit)
         pool = self._duty.pool
         window: ReorderWindow[Any] = ReorderWindow(
             capacity=pool.reorder_window, max_wait_s=float(pool.reorder_timeout)
@@ -153,6 +152,7 @@ class Rank:
             window=window,
             gatherer=self._gatherer,
             repeats=self._duty.repeats,
+            admit=self._admit,
         )
 
     @property
@@ -185,6 +185,14 @@ class Rank:
         return PartGatherer(
             parts=pool.parts, capacity=pool.reorder_window, max_wait_s=float(pool.reorder_timeout)
         )
+
+    def _make_opener(self) -> PoolOpener | None:
+        pool = self._duty.pool
+        if pool.open is None:
+            return None
+        # The dispatcher sends a frame again as it is, perhaps to the same rank.
+        dispatched = bool(self._duty.dispatch_channel) and pool.input == "source"
+        return PoolOpener(Path(self._duty.base) / pool.open, repeats=dispatched)
 
     def _make_sealer(self) -> PoolSealer | None:
         duty = self._duty
@@ -375,11 +383,19 @@ class Rank:
             follows=self._inputs.follows(),
             last_key=self._tally.current,
             answers=self._take_answers(),
-            facts={"stuck_s": round(stuck_s, 3), **self._incomplete(), **self._metadata_facts()},
+            facts={
+                "stuck_s": round(stuck_s, 3),
+                **self._incomplete(),
+                **self._refused(),
+                **self._metadata_facts(),
+            },
         )
 
     def _incomplete(self) -> dict[str, float]:
         return {} if self._gatherer is None else {"incomplete": float(self._gatherer.incomplete)}
+
+    def _refused(self) -> dict[str, float]:
+        return {} if self._admit is None else {"sealed_refused": float(self._admit.refused)}
 
     def _metadata_facts(self) -> dict[str, float]:
         if self._feed is None or self._joined is None:

@@ -16,6 +16,7 @@ from beamcast.core.ids import FrameKey
 from beamcast.core.reorder import ReorderWindow
 from beamcast.pools.consumer import BURST_FRAMES, NAP_S
 from beamcast.pools.inputs import Inputs, MonitoredChannel
+from beamcast.pools.opened import Admission
 from beamcast.pools.steering import Steering
 from beamcast.pools.work import Work
 
@@ -37,9 +38,12 @@ class CollectorLoop:
         window: ReorderWindow[Any],
         gatherer: PartGatherer[Any] | None = None,
         repeats: bool = False,
+        admit: Admission | None = None,
     ) -> None:
         """With `gatherer` the inputs bring parts of frames, and `work` is given tuples of them. With `repeats` a frame
-        that comes once more is published once more: whoever reads this knows what it has."""
+        that comes once more is published once more: whoever reads this knows what it has. `admit` opens updates that
+        come sealed."""
+        self._admit = admit
         self._inputs = inputs
         self._work = work
         self._steering = steering
@@ -120,6 +124,12 @@ class CollectorLoop:
         if frame_id == channel.tracker.last:
             self._work.tally.duplicates += 1
             return
+        if self._admit is not None:
+            began = time.perf_counter()
+            pv = self._admit(pv, frame_id, channel.tracker)
+            self._work.busy_s += time.perf_counter() - began
+            if pv is None:
+                return
         key = channel.observe(frame_id)
         channel.gathered.append(key)
         if self._gatherer is not None:

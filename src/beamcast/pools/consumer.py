@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from beamcast.pools.inputs import Inputs, MonitoredChannel
+from beamcast.pools.opened import Admission
 from beamcast.pools.steering import Steering
 from beamcast.pools.work import Work
 from beamcast.pva.messages import Input
@@ -22,9 +23,17 @@ class ConsumerLoop:
     """Runs on the rank's main thread until told to stop."""
 
     def __init__(
-        self, inputs: Inputs, work: Work, steering: Steering, *, after_burst: Callable[[], None] | None = None
+        self,
+        inputs: Inputs,
+        work: Work,
+        steering: Steering,
+        *,
+        after_burst: Callable[[], None] | None = None,
+        admit: Admission | None = None,
     ) -> None:
-        """`after_burst` is called when some frames have been processed, before waiting for others."""
+        """`after_burst` is called when some frames have been processed, before waiting for others. `admit` opens
+        updates that come sealed."""
+        self._admit = admit
         self._after_burst = after_burst
         self._inputs = inputs
         self._work = work
@@ -85,14 +94,18 @@ class ConsumerLoop:
         began = time.perf_counter()
         get, read_id, tracker, observe = channel.queue.get, channel.read_id, channel.tracker, channel.observe
         work = self._work
-        do = work.do
+        do, admit = work.do, self._admit
         count = waiting = min(len(channel.queue), self._burst_frames - 1)
         while True:
             frame_id = read_id(pv)
             if frame_id == tracker.last:
                 work.tally.duplicates += 1
-            else:
+            elif admit is None:
                 do(pv, observe(frame_id))
+            else:
+                opened = admit(pv, frame_id, tracker)
+                if opened is not None:
+                    do(opened, observe(frame_id))
             if not waiting:
                 break
             waiting -= 1

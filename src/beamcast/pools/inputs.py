@@ -79,6 +79,16 @@ def frames_that_fit(queue_bytes: int, frame_bytes: int) -> int:
     return max(1, queue_bytes // frame_bytes)
 
 
+def queue_of_bytes(
+    channel: str, queue_bytes: int, *, unknown: int, timeout_s: float, should_stop: Callable[[], bool]
+) -> int:
+    """How many frames of the present one's size a queue for `channel` holds; `unknown` for one without an array, such
+    as a detector's before its first frame. WorldError as `look_at`."""
+    seen = look_at(channel, timeout_s=timeout_s, should_stop=should_stop)
+    frame_bytes = 0 if seen is None else payload_bytes(seen)
+    return frames_that_fit(queue_bytes, frame_bytes) if frame_bytes else unknown
+
+
 _QUEUE_SIZE = re.compile(r"queueSize=[0-9]+")
 
 

@@ -3,23 +3,28 @@
 An update that can't be opened is a failed frame: the processor never sees it, and the report says why.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from beamcast.core.errors import DataError
-from beamcast.core.ids import FrameKey
+from beamcast.core.ids import EpochTracker, FixedEpoch
 from beamcast.pools.work import Work
 from beamcast.pva.sealed import NdArrayOpener, ObjectOpener, is_ndarray
-from beamcast.security.envelope import SealError
+from beamcast.security.envelope import Replayed, SealError
 from beamcast.security.keys import KeyRing
 from beamcast.security.opening import Opener
+
+logger = logging.getLogger(__name__)
 
 
 class PoolOpener:
     """Opens what a rank reads. For the frame loop's thread."""
 
-    def __init__(self, key_file: Path) -> None:
-        """UsageError where the file can't be used."""
+    def __init__(self, key_file: Path, *, repeats: bool = False) -> None:
+        """`repeats`: updates that were opened before are opened again, since who sends them sends them again with good
+        reason, and knows which ones. UsageError where the file can't be used."""
+        self._repeats = repeats
         self._opener = Opener(KeyRing.read(key_file))
         self._ndarrays = NdArrayOpener(self._opener)
         self._objects = ObjectOpener(self._opener)
@@ -39,7 +44,9 @@ class PoolOpener:
 
     def open(self, pv: Any) -> Any:
         """The update as it was before sealing, an NTNDArray in place. SealError or DataError when it is not good."""
-        return self._ndarrays.open(pv) if is_ndarray(pv) else self._object(pv, look_only=False)
+        if is_ndarray(pv):
+            return self._ndarrays.open(pv, look_only=self._repeats)
+        return self._object(pv, look_only=self._repeats)
 
     def _object(self, pv: Any, *, look_only: bool) -> Any:
         if not pv.hasField("sealed"):
@@ -54,41 +61,28 @@ class PoolOpener:
         self._opener.close()
 
 
-class OpenedWork(Work):
-    """The frame path of a rank that opens what it reads: good updates go on to `inner`, others are failed frames."""
+class Admission:
+    """Opens updates before their ids are believed: what a forger sends, or plays once more, would begin a new epoch,
+    and no frame after it would be known any more.
 
-    __slots__ = ("_inner", "_open", "refused")
+    An update that can't be opened is a failed frame, under the id that it claims. One that was opened before is a
+    duplicate. Neither goes any further.
+    """
 
-    def __init__(self, inner: Work, opener: PoolOpener) -> None:
-        self._inner = inner
+    def __init__(self, opener: PoolOpener, work: Work) -> None:
         self._open = opener.open
+        self._work = work
         self.refused = 0
-        super().__init__(inner.processor, inner.output, inner.tally)
 
-    @property
-    def busy_s(self) -> float:
-        """The time of both: who waits inside for something else takes that off there."""
-        return self._inner.busy_s
-
-    @busy_s.setter
-    def busy_s(self, seconds: float) -> None:
-        self._inner.busy_s = seconds
-
-    @property
-    def waiting(self) -> int:
-        """Frames of the batch that is being filled."""
-        return self._inner.waiting
-
-    def flush(self) -> None:
-        """Process the frames that wait."""
-        self._inner.flush()
-
-    def do(self, pv: Any, key: FrameKey) -> None:
-        """Open one update, or all parts of a gathered frame, and process it."""
+    def __call__(self, pv: Any, frame_id: Any, tracker: EpochTracker | FixedEpoch) -> Any:
+        """The update as it was before sealing; None for one that is refused."""
         try:
-            opened = [self._open(part) for part in pv] if isinstance(pv, list | tuple) else self._open(pv)
+            return self._open(pv)
+        except Replayed as error:
+            self._work.tally.duplicates += 1
+            if not self.refused:
+                logger.warning("an update is refused: %s", error)
         except DataError as error:
-            self.refused += 1
-            self._failed(key, error)
-            return
-        self._inner.do(opened, key)
+            self._work.fail(tracker.claimed(frame_id), error)
+        self.refused += 1
+        return None

@@ -22,12 +22,14 @@ from beamcast.core.place import Place
 from beamcast.core.reorder import ReorderWindow
 from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.consumer import ConsumerLoop
-from beamcast.pools.inputs import Inputs
+from beamcast.pools.inputs import Inputs, look_at, payload_bytes
+from beamcast.pools.opened import Admission, PoolOpener
+from beamcast.pools.output_seal import PoolSealer
 from beamcast.pools.processor import Context, Station, load_processor, open_output
 from beamcast.pools.rank_pvs import RankPvs
 from beamcast.pools.steering import Steering
 from beamcast.pools.tally import Tally
-from beamcast.pools.work import make_work
+from beamcast.pools.work import Work, make_work
 from beamcast.pva.messages import Counters, FailedFrame, Input, RankDuty
 
 # How often ids are put away and the status PV is updated.
@@ -134,17 +136,23 @@ class StandaloneRank:
             id_fields=tuple(dict.fromkeys(fields)),
             server=server,
         )
-        self._processor = load_processor(pool.processor, pool.params, base=Path(duty.base), station=station)
-        self._output = open_output(self._processor, station)
-        self._work = make_work(self._processor, self._output, self._tally)
+        base = Path(duty.base)
+        self._processor = load_processor(pool.processor, pool.params, base=base, station=station)
+        self._opener = PoolOpener(base / pool.open) if pool.open is not None else None
+        self._sealer = self._make_sealer(base / pool.seal, station) if pool.seal is not None else None
+        self._output = open_output(self._processor, station, seal=self._sealer)
+        self._work: Work = make_work(self._processor, self._output, self._tally)
+        admit = Admission(self._opener, self._work) if self._opener is not None else None
         self._window: ReorderWindow[Any] = ReorderWindow(
             capacity=pool.reorder_window, max_wait_s=float(pool.reorder_timeout)
         )
         self._loop: ConsumerLoop | CollectorLoop
         if pool.role == "consumer":
-            self._loop = ConsumerLoop(self._inputs, self._work, self.steering)
+            self._loop = ConsumerLoop(self._inputs, self._work, self.steering, admit=admit)
         else:
-            self._loop = CollectorLoop(self._inputs, self._work, self.steering, window=self._window)
+            self._loop = CollectorLoop(
+                self._inputs, self._work, self.steering, window=self._window, admit=admit
+            )
         self._pvs = RankPvs(
             server,
             duty,
@@ -157,6 +165,11 @@ class StandaloneRank:
         self._began = time.monotonic()
         self._lock = threading.Lock()
 
+    def _make_sealer(self, keys: Path, station: Station) -> PoolSealer:
+        # Who reads several of us tells them apart by where they are.
+        sender = f"standalone/{socket.gethostname()}/{self._duty.output_channel}"
+        return PoolSealer(keys, sender=sender, id_fields=station.id_fields)
+
     def run(self, *, frames: int | None, runtime_s: float | None, say: Callable[[str], None]) -> None:
         """Process until `steering.stop`, or at least `frames` frames are done, or `runtime_s` have passed.
 
@@ -164,13 +177,30 @@ class StandaloneRank:
         source's `appear_timeout`, DataError when it has no id field.
         """
         self._processor.start(self._context())
-        self._inputs.follow(self._wanted)
         timeout_s = float(self._duty.source.appear_timeout)
         try:
+            self._size_queues(timeout_s)
+            self._inputs.follow(self._wanted)
             if self._inputs.wait_for_probes(timeout_s=timeout_s, should_stop=lambda: self.steering.stop):
                 self._stream(frames, runtime_s, say)
         finally:
             self._processor.stop()
+            for helper in (self._opener, self._sealer):
+                if helper is not None:
+                    helper.close()
+
+    def _size_queues(self, timeout_s: float) -> None:
+        """Queues in bytes: as many frames as the first input has now fit into them."""
+        pool = self._duty.pool
+        if pool.receiver_queue_bytes is None and pool.server_queue_bytes is None:
+            return
+        channel = self._wanted[0].channel
+        seen = look_at(channel, timeout_s=timeout_s, should_stop=lambda: self.steering.stop)
+        self._inputs.size_queues(
+            0 if seen is None else payload_bytes(seen),
+            receiver_bytes=pool.receiver_queue_bytes,
+            server_bytes=pool.server_queue_bytes,
+        )
 
     def _context(self) -> Context:
         place = Place(
@@ -187,7 +217,8 @@ class StandaloneRank:
     def _stream(self, frames: int | None, runtime_s: float | None, say: Callable[[str], None]) -> None:
         if isinstance(self._loop, CollectorLoop):
             self._loop.start_producers()
-        self._output.open(self._inputs.channels[0].probe)
+        probe = self._inputs.channels[0].probe
+        self._output.open(probe if self._opener is None else self._opener.look(probe))
         self._began = time.monotonic()
         say(f"connected to {', '.join(spec.channel for spec in self._wanted)}")
         ended = threading.Event()

@@ -75,10 +75,11 @@ class Work:
                 self._publish(result, frame)
                 tally.processed.append(key)
         except BaseException as error:  # noqa: BLE001 - the boundary to the user's code: counted, kept, bounded
-            self._failed(key, error)
+            self.fail(key, error)
         tally.current = None
 
-    def _failed(self, key: FrameKey, error: BaseException) -> None:
+    def fail(self, key: FrameKey, error: BaseException) -> None:
+        """Count a frame as failed and keep the traceback. The order to end and Ctrl-C are raised again."""
         if isinstance(error, Terminated | KeyboardInterrupt):
             raise error
         self.tally.failed.append(key)
@@ -132,7 +133,7 @@ class BatchWork(Work):
             results = self._results(frames)
         except BaseException as error:  # noqa: BLE001 - as in Work.do
             if len(frames) == 1 or isinstance(error, Terminated | KeyboardInterrupt):
-                self._failed(frames[0].key, error)
+                self.fail(frames[0].key, error)
                 return
             for frame in frames:
                 self._try([frame])
@@ -161,7 +162,7 @@ class BatchWork(Work):
                 self._publish(result, frame)
                 tally.processed.append(frame.key)
         except BaseException as error:  # noqa: BLE001 - as in Work.do
-            self._failed(frame.key, error)
+            self.fail(frame.key, error)
 
 
 def _nothing_left(result: Any, frame: Frame) -> None:

@@ -334,12 +334,14 @@ class DispatchedPool(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DispatchPlan(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """What the dispatching mirror has to do. `channel` is its own service; sizes in bytes, queue in frames."""
+    """What the dispatching mirror has to do. `channel` is its own service; sizes in bytes, `queue` in frames
+    where `queue_bytes` says nothing."""
 
     channel: str
     source: str
     id_field: str
     queue: int
+    queue_bytes: int | None = None
     appear_timeout_s: float
     replay_bytes: int
     overflow: Literal["drop", "spill"]

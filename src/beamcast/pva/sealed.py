@@ -14,6 +14,7 @@ that is not bound.
 """
 
 import struct
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -75,18 +76,18 @@ class NdArraySealer:
         flat = pv.getUnion("value").getScalarArray(field)
         if field != "ubyteValue":
             flat = flat.view(np.uint8)
-        value, sealed = self._sealed(flat, f"{field} {codec}".encode(), context)
+        value, sealed = self._sealed(flat, _note(field, codec), context)
         pv.setUnion("value", value)
         pv.setString("codec.name", CODEC)
         pv.setLong("compressedSize", sealed.nbytes)
         return pv
 
     def _sealed(self, flat: Any, note: bytes, context: bytes) -> tuple[Any, Any]:
-        """(the new value of the union, its bytes). A dictionary is copied in. A PvObject is not, but frames share its
-        field: it has to be another one for each."""
+        """(the new value of the union, its bytes). Frames share the field of that PvObject: it has to be another one
+        for each."""
         if flat.nbytes < WORTH_BYTES:
             sealed = self._seal([flat], note=note, context=context)
-            return {"ubyteValue": sealed}, sealed
+            return self._fresh.copied("ubyteValue", sealed), sealed
         made: list[Any] = []
 
         def into(size_bytes: int) -> Any:
@@ -134,15 +135,20 @@ class NdArrayOpener:
         """The new value of the union. What could not be opened is thrown away with the object it was written to."""
         if head.parts[0] < WORTH_BYTES or field == "booleanValue":
             (part,) = self._opener.open(sealed, head=head, context=context, look_only=look_only).parts
-            return {field: _as_value(field, part.view(_DTYPE_OF_FIELD[field]))}
+            array = part.view(_DTYPE_OF_FIELD[field])
+            # pvaccess takes booleans only as a list.
+            if field == "booleanValue":
+                return {field: array.astype(bool).tolist()}
+            return self._fresh.copied(field, array)
         value, room = self._fresh.make(field, head.parts[0])
         self._opener.open(sealed, head=head, context=context, look_only=look_only, into=room)
         return value
 
 
-def _as_value(field: str, array: Any) -> Any:
-    # pvaccess takes booleans only as a list.
-    return array.astype(bool).tolist() if field == "booleanValue" else array
+@cache
+def _note(field: str, codec: str) -> bytes:
+    """What a stream's payloads were before; there are a few kinds in all."""
+    return f"{field} {codec}".encode()
 
 
 def _read_note(note: bytes) -> tuple[str, str]:

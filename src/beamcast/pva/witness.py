@@ -10,8 +10,9 @@ from typing import Any
 from beamcast.core.errors import DataError
 from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
 from beamcast.pva.id_field import id_reader
+from beamcast.pva.metadata import SERVER_QUEUE_UPDATES
 
-# Half a second of ids at 26 kHz may wait between two heartbeats, in the server and here.
+# Half a second of ids at 26 kHz may wait here between two heartbeats; for the server see `SERVER_QUEUE_UPDATES`.
 QUEUE_LENGTH = 20000
 
 
@@ -38,7 +39,7 @@ class Witness:
         self._queue = pvaccess.PvObjectQueue(QUEUE_LENGTH)
         self._channel = pvaccess.Channel(channel, pvaccess.CA if provider == "ca" else pvaccess.PVA)
         fields = id_fields[0] if len(id_fields) == 1 else ""
-        self._request = f"record[queueSize={QUEUE_LENGTH}]field({fields})"
+        self._request = f"record[queueSize={SERVER_QUEUE_UPDATES}]field({fields})"
         self._channel.qMonitor(self._queue, self._request)
         self.last_key: int | None = None
 

@@ -69,6 +69,7 @@ def test_metadata_that_do_not_fit(tmp_path: Path, metadata: str, message: str) -
     [
         ('protocol = "ca"\nid_field = "n"', "source.id_field"),
         ('protocol = "ca"\naddress = "h:1"', "source.address"),
+        ('protocol = "ca"\n[mirror]\nqueue_bytes = "1 MiB"', "mirror.queue_bytes"),
     ],
 )
 def test_what_a_channel_access_source_can_not_have(tmp_path: Path, source: str, where: str) -> None:

@@ -42,7 +42,7 @@ def test_every_dtype_comes_back_whole(dtype: np.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float64"])
 def test_large_frames_come_back_whole_and_do_not_share_memory(dtype: str) -> None:
-    images = [np.random.default_rng(seed).integers(0, 100, (700, 701)).astype(dtype) for seed in range(3)]
+    images = [np.random.default_rng(seed).integers(0, 100, (2100, 2001)).astype(dtype) for seed in range(3)]
     seal, open_ = sealer(), opener()
     sealed = [seal.seal(frame(image, frame_id=number)) for number, image in enumerate(images)]
     bytes_of = [one.getUnion("value").getScalarArray("ubyteValue").copy() for one in sealed]
@@ -55,7 +55,7 @@ def test_large_frames_come_back_whole_and_do_not_share_memory(dtype: str) -> Non
 
 
 def test_a_large_frame_that_was_changed_is_refused_and_stays_as_it_was() -> None:
-    sealed = sealer().seal(frame(np.ones((2000, 1000), dtype=np.uint16)))
+    sealed = sealer().seal(frame(np.ones((2100, 1001), dtype=np.uint16)))
     value = sealed.getUnion("value").getScalarArray("ubyteValue").copy()
     value[-1] ^= 1
     sealed.setUnion("value", {"ubyteValue": value})

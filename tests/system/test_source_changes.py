@@ -1,0 +1,73 @@
+"""A source that comes back with another structure while a run is under way, and frames as large as they get."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import changing_source
+import large_source
+import psutil
+import pytest
+from test_run import Case, case
+
+__all__ = ["case"]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+
+
+@contextlib.contextmanager
+def detector(*words: str) -> Iterator[str]:
+    """A detector in a process of its own; where it serves."""
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield f"127.0.0.1:{process.stdout.readline().strip()}"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def source(case: Case) -> "contextlib.AbstractContextManager[str]":
+    """The one whose structure changes."""
+    return detector(changing_source.__file__, f"{case.prefix}:image", str(case.folder))
+
+
+LAST = """
+class Last:
+    output = {"rows": int, "last": int}
+
+    def process(self, frame):
+        return {"rows": frame.image.shape[0], "last": int(frame.image[-1, -1])}
+"""
+GIB = 1 << 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("delivery", "pool"),
+    [("at-most-once", 'server_queue_bytes = "2 GiB"'), ("at-least-once", "window = 2")],
+)
+def test_frames_of_one_gibibyte(case: Case, delivery: str, pool: str) -> None:
+    if psutil.virtual_memory().available < 20 * GIB:
+        pytest.skip("needs 20 GiB of free memory")
+    (case.folder / "last.py").write_text(LAST)
+    go, frames = case.folder / "go", 4
+    with detector(large_source.__file__, f"{case.prefix}:image", str(go), str(frames)) as at:
+        case.write(
+            simulate=False,
+            source=f'address = "{at}"\nidle_timeout = "15 s"',
+            top=f'delivery = "{delivery}"',
+            pool=f'processor = "last.py:Last"\nreceiver_queue_bytes = "2 GiB"\n{pool}',
+        )
+        workflow = case.folder / "workflow.toml"
+        text = workflow.read_text().replace('appear_timeout = "4 s"', 'appear_timeout = "60 s"')
+        workflow.write_text(text + '\n[mirror]\nqueue_bytes = "2 GiB"\nreplay = "4 GiB"\n')
+        running = case.start()
+        running.wait_for("is ready", 120)
+        go.touch()
+        assert running.wait(120) == 0, running.output[-3000:]
+    frame_counts = case.report()["frames"]
+    assert frame_counts["source"] == frame_counts["collected"] == frames
+    assert frame_counts["lost"] == frame_counts["failed"] == 0
+    case.assert_nothing_left()
