@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from beamcast.core.dispatch import RetryRules
-from beamcast.core.errors import DataError, WorldError
+from beamcast.core.errors import WorldError
 from beamcast.core.ids import ID_BITS, ID_MASK, Epoch, EpochTracker, FixedEpoch, FrameId, frame_key
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.replay import Overflow, ReplayLimits
@@ -29,6 +29,7 @@ from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.outbox import Outbox, SingleFrames, StackedFrames
 from beamcast.members.post import Post
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
+from beamcast.members.structure import StructureWatch, structure_changed
 from beamcast.pools.inputs import id_field_of, payload_bytes, queue_of_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import take_keys
@@ -81,6 +82,7 @@ class Dispatching:
         self._channel: Any = None
         self._left: list[Any] = []
         self._witness: Witness | None = None
+        self._structure = StructureWatch(plan.source)
         self._keys = FixedEpoch()
         self._last: int | None = None
         self._mirrored: list[int] = []
@@ -156,6 +158,7 @@ class Dispatching:
             return
         read_id = id_reader(probe, id_field_of(probe, (self._plan.id_field,), channel=self._plan.source))
         size_bytes = payload_bytes(probe) or SIZE_WITHOUT_ARRAY_BYTES
+        self._structure.begin(probe)
         with self._lock:
             for post in self._posts.values():
                 post.open(probe)
@@ -299,10 +302,10 @@ class Dispatching:
             for post in self._posts.values():
                 post.tick(now)
                 if post.unfit:
-                    raise DataError(
-                        f"the structure of {self._plan.source} has changed: {post.unfit}",
-                        hint="start the run again: ranks and records are made for the structure that came first",
-                    )
+                    raise structure_changed(self._plan.source, post.unfit)
+        self._structure.check(
+            timeout_s=self._plan.appear_timeout_s, should_stop=lambda: self.stop or self._member.abandoned
+        )
         if self._waiting and self._member.epoch >= self._next_epoch and self._old_is_over():
             self._begin_epoch(size_bytes)
 
@@ -404,6 +407,8 @@ class Dispatching:
         seen = [key for key in seen if from_ is not None and key >= from_]
         seen += take_keys(self._missed)
         mirrored = take_keys(self._mirrored)
+        # Frames of the next epoch wait: they have come, and are not yet counted.
+        self._structure.note(seen=bool(seen), passed=bool(mirrored or ends_epoch))
         with self._lock:
             failed = tuple(frame for post in self._posts.values() for frame in post.failed)
             for post in self._posts.values():

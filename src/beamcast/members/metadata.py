@@ -134,8 +134,7 @@ class MetadataMember:
     def _turn(self) -> None:
         joiner = self._joiner
         for number, monitor in enumerate(self._monitors):
-            for time_ns, value, frame_id in monitor.take():
-                joiner.update(number, time_ns, value, frame_id=frame_id)
+            joiner.updates(number, monitor.take())
         now = time.monotonic()
         self._take_frames(now)
         joiner.expire(now)

@@ -11,6 +11,7 @@ from beamcast.core.errors import WorldError
 from beamcast.core.keyset import encode_keys
 from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
+from beamcast.members.structure import StructureWatch
 from beamcast.pools.inputs import id_field_of, look_at, queue_of_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pva.ca_mirror import CaMirror
@@ -42,13 +43,14 @@ class MirrorMember:
         self._at_source: Witness | None = None
         self._at_mirror: Witness | None = None
         self._armed = False
+        self._structure = StructureWatch(source)
         self._counts_from: int | None = None
         self.go = False
         self.stop = False
 
     def run(self, *, queue: int, queue_bytes: int | None, provider: str, appear_timeout_s: float) -> None:
-        """Serve until told to stop; WorldError when the source does not appear in time. `queue` in frames, where
-        `queue_bytes` says nothing."""
+        """Serve until told to stop; WorldError when the source does not appear in time, DataError when it comes back
+        with another structure. `queue` in frames, where `queue_bytes` says nothing."""
         while not self.go:
             if self.stop or self._member.abandoned:
                 return
@@ -80,10 +82,12 @@ class MirrorMember:
             seen = look_at(self._source, timeout_s=appear_timeout_s, should_stop=lambda: self.stop)
             if seen is not None:
                 id_field_of(seen, self._id_fields, channel=self._source)
+                self._structure.begin(seen)
         self._member.serves = (self._channel,)
         self._member.now("serving")
         while not self.stop and not self._member.abandoned:
             time.sleep(0.02)
+            self._structure.check(timeout_s=appear_timeout_s, should_stop=lambda: self.stop)
 
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""
@@ -106,6 +110,7 @@ class MirrorMember:
         passed = self._at_mirror.take() if self._at_mirror else []
         if self._at_mirror is not None and self._at_mirror.seen_anything:
             self._member.now("ready")
+        self._structure.note(seen=bool(seen), passed=bool(passed))
         packed = encode_keys(passed) if passed else b""
         if self._is_results:
             delta = Delta(delivered=packed)

@@ -58,19 +58,22 @@ def look_at(channel: str, *, timeout_s: float, should_stop: Callable[[], bool]) 
     while not should_stop():
         queue = pvaccess.PvObjectQueue(1)
         connection = pvaccess.Channel(channel)
-        connection.qMonitor(queue, "record[queueSize=1]field()")
+        connection.qMonitor(queue, "record[queueSize=2]field()")
         _LEFT.append((connection, queue))
-        try:
-            update = queue.get(LOOK_AGAIN_S)
-        except pvaccess.QueueEmpty:
-            if time.monotonic() > deadline:
-                raise WorldError(
-                    f"channel {channel} does not answer within {timeout_s:g} s",
-                    hint="is its server up and reachable from this node? `beamcast plan` prints the addresses",
-                ) from None
-            continue  # a new channel asks the name server at once, this one would wait ever longer
-        connection.stopMonitor()
-        return update
+        while not should_stop():
+            try:
+                update = queue.get(LOOK_AGAIN_S)
+            except pvaccess.QueueEmpty:
+                if time.monotonic() > deadline:
+                    raise WorldError(
+                        f"channel {channel} does not answer within {timeout_s:g} s",
+                        hint="is its server up and reachable from this node? `beamcast plan` prints the addresses",
+                    ) from None
+                if connection.isConnected():
+                    continue  # the update is on its way; asking again for one of 1 GiB would double what comes
+                break  # a new channel asks the name server at once, this one would wait ever longer
+            connection.stopMonitor()
+            return update
     return None
 
 

@@ -8,7 +8,7 @@ needs three of them unpacks no more than those.
 
 import math
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter, methodcaller
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from beamcast.core.errors import DataError
-from beamcast.core.joining import Row
+from beamcast.core.joining import Row, Update
 
 _GETTERS = {
     "BOOLEAN": "getBoolean",
@@ -129,7 +129,7 @@ class MetadataMonitor:
 
         self.name = channel
         self._fields = (value_field, timestamp_field, id_field)
-        self._readers: tuple[Reader, Reader, Reader] | None = None
+        self._readers: tuple[Reader, Reader, Reader | None] | None = None
         self._queue = pvaccess.PvObjectQueue(queue)
         self._channel = pvaccess.Channel(channel, pvaccess.CA if provider == "ca" else pvaccess.PVA)
         fields = [field for field in self._fields if field is not None]
@@ -149,24 +149,27 @@ class MetadataMonitor:
         """Updates that found our queue full."""
         return int(self._queue.getCounters().get("nRejected", 0))
 
-    def take(self) -> Iterator[tuple[int | None, Any, int | None]]:
+    def take(self) -> list[Update]:
         """What has come since the last call."""
         get = self._queue.get
-        for _ in range(len(self._queue)):
-            pv = get(0)
-            if self._readers is None:
-                self._readers = self._make_readers(pv)
-            value, time_ns, frame_id = self._readers
-            yield time_ns(pv), value(pv), frame_id(pv)
+        pvs = [get(0) for _ in range(len(self._queue))]
+        if not pvs:
+            return []
+        if self._readers is None:
+            self._readers = self._make_readers(pvs[0])
+        value, time_ns, frame_id = self._readers
+        if frame_id is None:
+            return [(time_ns(pv), value(pv), None) for pv in pvs]
+        return [(time_ns(pv), value(pv), frame_id(pv)) for pv in pvs]
 
-    def _make_readers(self, pv: Any) -> tuple[Reader, Reader, Reader]:
+    def _make_readers(self, pv: Any) -> tuple[Reader, Reader, Reader | None]:
         value, stamp, frame_id = self._fields
         if value is not None and not pv.hasField(value):
             raise DataError(f"metadata channel {self.name} has no field {value!r}")
         return (
             value_reader(pv, value) if value is not None else lambda pv: None,
             time_reader(pv, stamp or "timeStamp"),
-            id_reader(pv, frame_id) if frame_id is not None else lambda pv: None,
+            id_reader(pv, frame_id) if frame_id is not None else None,
         )
 
 

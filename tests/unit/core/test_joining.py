@@ -209,11 +209,16 @@ def test_whatever_the_order_of_arrival_the_answer_is_that_of_a_search_over_all_u
     while pending or arrivals:
         source = pending if not arrivals or (pending and data.draw(st.booleans())) else arrivals
         events.append(source.pop(0))
+    at_once: list[joining.Update] = []
     for number, (what, time) in enumerate(events):
         if what == "update":
-            join.update(0, time, time)
-        else:
+            at_once.append((time, time, None))
+        if at_once and (what == "frame" or data.draw(st.booleans())):
+            join.updates(0, at_once)
+            at_once = []
+        if what == "frame":
             join.frame(key(number), time, now=0.0)
+    join.updates(0, at_once)
     join.expire(now=10.0)
     rows = join.take()
     assert len(rows) == len(frames)

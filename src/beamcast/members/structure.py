@@ -1,0 +1,56 @@
+"""A source whose frames do not come through any more, because it has come back with another structure.
+
+pvAccess says nothing of it: a monitor whose request does not fit any more is not made, and the C++ mirror drops what
+does not fit its record. What still comes is the id, which a witness reads by itself. So when ids come and no frames,
+the source is looked at once more.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from beamcast.core.errors import DataError
+from beamcast.pools.inputs import look_at
+
+# So long no frame may pass while ids are seen; and so long until the next look, should the structure be the same.
+STALLED_S = 2.0
+LOOK_AGAIN_S = 30.0
+
+
+class StructureWatch:
+    """`note` is for the heartbeat thread, `check` for the one that serves."""
+
+    def __init__(self, channel: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._channel = channel
+        self._clock = clock
+        self._structure: Any = None
+        self._look_at: float | None = None
+
+    def begin(self, update: Any) -> None:
+        """The structure that frames have, from an update of the source."""
+        self._structure = update.getStructureDict()
+
+    def note(self, *, seen: bool, passed: bool) -> None:
+        """Whether ids were seen at the source since the last call, and whether frames have passed."""
+        if passed:
+            self._look_at = None
+        elif seen and self._look_at is None:
+            self._look_at = self._clock() + STALLED_S
+
+    def check(self, *, timeout_s: float, should_stop: Callable[[], bool]) -> None:
+        """Look at the source if it is time: DataError when its structure has changed, WorldError when it is gone."""
+        due = self._look_at
+        if self._structure is None or due is None or self._clock() < due:
+            return
+        seen = look_at(self._channel, timeout_s=timeout_s, should_stop=should_stop)
+        if seen is not None and seen.getStructureDict() != self._structure:
+            raise structure_changed(self._channel, "frames do not come through any more")
+        self._look_at = self._clock() + LOOK_AGAIN_S
+
+
+def structure_changed(channel: str, why: str) -> DataError:
+    """The error of both mirrors."""
+    return DataError(
+        f"the structure of {channel} has changed: {why}",
+        hint="start the run again: ranks and records are made for the structure that came first",
+    )
