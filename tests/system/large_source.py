@@ -1,7 +1,7 @@
 """A detector with frames of 1 GiB, for `test_source_changes.py`; run as a program of its own.
 
-Arguments: channel, the file whose appearance starts the stream, and how many frames. Prints its port. The frames share
-one image, so that this process holds it once.
+Arguments: channel, folder, and how many frames. Prints its port. Begins when `go` appears in the folder, sends a frame
+when `seen<N>` says that the one before was processed. The frames share one image, so that this process holds it once.
 """
 
 import os
@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 SHAPE = (1 << 15, 1 << 15)
-PERIOD_S = 2.5
+PATIENCE_S = 60.0
 
 
-def main(channel: str, go: Path, frames: int) -> None:
+def main(channel: str, folder: Path, frames: int) -> None:
     """Serve until killed."""
     from beamcast.pva.environment import apply_environment, bound_ports, free_port, server_environment
 
@@ -31,12 +31,14 @@ def main(channel: str, go: Path, frames: int) -> None:
     server = pvaccess.PvaServer()
     server.addRecord(channel, pv.copy())
     print(bound_ports()[0], flush=True)
-    while not go.exists():
+    while not (folder / "go").exists():
         time.sleep(0.05)
     for number in range(1, frames + 1):
         pv["uniqueId"] = number
         server.update(channel, pv)
-        time.sleep(PERIOD_S)
+        deadline = time.monotonic() + PATIENCE_S
+        while not (folder / f"seen{number}").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
     while True:
         time.sleep(1)
 
