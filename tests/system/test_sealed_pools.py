@@ -139,7 +139,7 @@ def test_the_first_pool_seals_and_the_last_one_opens(tmp_path: Path) -> None:
     assert ranks(report, "behind")["failed"] == FRAMES // 4
     after = json.loads((tmp_path / "after.json").read_text())
     assert after["good"] == everybody, "each once"
-    assert ranks(report, "after") == {"processed": FRAMES, "dropped": 0, "failed": 0}
+    assert ranks(report, "after") == {"processed": 0, "dropped": FRAMES, "failed": 0}
     assert report["frames"]["duplicates"] == FRAMES // 8, "of replays"
     reasons = {frame["pool"]: frame["error"] for frame in report["failed_frames"]}
     assert "which we do not have" in reasons["stranger"]
