@@ -303,9 +303,7 @@ class Dispatching:
                 post.tick(now)
                 if post.unfit:
                     raise structure_changed(self._plan.source, post.unfit)
-        self._structure.check(
-            timeout_s=self._plan.appear_timeout_s, should_stop=lambda: self.stop or self._member.abandoned
-        )
+        self._structure.check(lambda: self.stop or self._member.abandoned)
         if self._waiting and self._member.epoch >= self._next_epoch and self._old_is_over():
             self._begin_epoch(size_bytes)
 

@@ -87,7 +87,7 @@ class MirrorMember:
         self._member.now("serving")
         while not self.stop and not self._member.abandoned:
             time.sleep(0.02)
-            self._structure.check(timeout_s=appear_timeout_s, should_stop=lambda: self.stop)
+            self._structure.check(lambda: self.stop)
 
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from beamcast.core.errors import DataError
+from beamcast.core.errors import DataError, WorldError
 from beamcast.pools.inputs import look_at
 
 # So long no frame may pass while ids are seen; and so long until the next look, should the structure be the same.
 STALLED_S = 2.0
 LOOK_AGAIN_S = 30.0
+# Whoever looks serves nobody meanwhile. A source that takes longer has another trouble, or very large frames.
+LOOK_FOR_S = 1.0
 
 
 class StructureWatch:
@@ -37,12 +39,16 @@ class StructureWatch:
         elif seen and self._look_at is None:
             self._look_at = self._clock() + STALLED_S
 
-    def check(self, *, timeout_s: float, should_stop: Callable[[], bool]) -> None:
-        """Look at the source if it is time: DataError when its structure has changed, WorldError when it is gone."""
+    def check(self, should_stop: Callable[[], bool]) -> None:
+        """Look at the source if it is time, for up to `LOOK_FOR_S`: DataError when its structure has changed."""
         due = self._look_at
         if self._structure is None or due is None or self._clock() < due:
             return
-        seen = look_at(self._channel, timeout_s=timeout_s, should_stop=should_stop)
+        try:
+            seen = look_at(self._channel, timeout_s=LOOK_FOR_S, should_stop=should_stop)
+        except WorldError:
+            self._look_at = None  # it is gone, or its link is: there is time when ids are seen again
+            return
         if seen is not None and seen.getStructureDict() != self._structure:
             raise structure_changed(self._channel, "frames do not come through any more")
         self._look_at = self._clock() + LOOK_AGAIN_S

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from beamcast.core.errors import DataError
+from beamcast.core.errors import DataError, WorldError
 from beamcast.members import structure
 from beamcast.members.structure import LOOK_AGAIN_S, STALLED_S, StructureWatch
 
@@ -19,18 +19,21 @@ class Update:
 
 class Bench:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.looks, self.present = 100.0, 0, Update("a", "b")
+        self.now, self.looks = 100.0, 0
+        self.present: Update | None = Update("a", "b")
         self.watch = StructureWatch("det:image", clock=lambda: self.now)
         self.watch.begin(self.present)
         monkeypatch.setattr(structure, "look_at", self._look)
 
     def _look(self, channel: str, **_: Any) -> Update:
         self.looks += 1
+        if self.present is None:
+            raise WorldError("no answer")
         return self.present
 
     def after(self, seconds: float) -> None:
         self.now += seconds
-        self.watch.check(timeout_s=1.0, should_stop=lambda: False)
+        self.watch.check(lambda: False)
 
 
 @pytest.fixture
@@ -53,6 +56,19 @@ def test_ids_without_frames_and_another_structure_are_an_error(bench: Bench) -> 
     bench.watch.note(seen=True, passed=False)
     bench.present = Update("a", "c")
     with pytest.raises(DataError, match="the structure of det:image has changed"):
+        bench.after(STALLED_S)
+
+
+def test_a_source_that_is_gone_is_left_alone_until_ids_are_seen_again(bench: Bench) -> None:
+    bench.watch.note(seen=True, passed=False)
+    bench.present = None
+    for _ in range(100):
+        bench.after(1.0)
+        bench.watch.note(seen=False, passed=False)
+    assert bench.looks == 1
+    bench.watch.note(seen=True, passed=False)
+    bench.present = Update("c")
+    with pytest.raises(DataError):
         bench.after(STALLED_S)
 
 
