@@ -110,16 +110,16 @@ def rate_hz(one: Played, seconds: float) -> float:
 
 
 def throughput(
-    size: int, offer_hz: float, *, pairs: int, replay: str, seconds: float
+    size: int, offer_hz: float, *, pairs: int, replay: str, seconds: float, window: int
 ) -> list[dict[str, Any]]:
-    """Both guarantees in turn; a row for each."""
+    """Both guarantees in turn; a row for each. `window`: frames below 4 MiB that a rank may hold, under either."""
     taken: dict[str, list[tuple[float, Played]]] = {AT_MOST: [], AT_LEAST: []}
     for number in range(pairs):
         # Whoever comes second finds the machine as the first has left it: they take turns in that too.
         for delivery in (AT_MOST, AT_LEAST) if number % 2 else (AT_LEAST, AT_MOST):
             samples = taken[delivery]
             mirror = {"replay": replay} if delivery == AT_LEAST else {}
-            queue = 64 if size < 2048 else 16
+            queue = window if size < 2048 else 16
             load = Load(
                 seconds=seconds,
                 rate_hz=offer_hz,
@@ -217,11 +217,11 @@ def sum_of_rates_hz(results: list[Arrival], seconds: float) -> float:
     return sum(1 / statistics.median(each) for each in gaps if each)
 
 
-def memory(bound: int) -> dict[str, Any]:
+def memory(bound: int, *, size: int, rate_hz: float) -> dict[str, Any]:
     """The mirror while nobody takes frames."""
     load = Load(
-        seconds=bound / MIB / 128 + 4, rate_hz=512.0, size=512, mirror={"replay": f"{bound // MIB} MiB"},
-        work={"sums": False}, top={"allow_lost": 10**9},
+        seconds=bound / size**2 / rate_hz + 4, rate_hz=rate_hz, size=size,
+        mirror={"replay": f"{bound // MIB} MiB"}, work={"sums": False}, top={"allow_lost": 10**9},
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="beamcast-bench-") as text, Trial(Path(text), load) as trial:
         (mirror,) = trial.processes("beamcast.members.dispatching")
@@ -232,7 +232,7 @@ def memory(bound: int) -> dict[str, Any]:
         most = _most_rss(mirror, for_s=load.seconds)
         trial.finish(timeout_s=FINISH_TIMEOUT_S)
     return {
-        "what": "memory of the mirror",
+        "what": f"memory of the mirror, {size}x{size}",
         "bound_mib": bound // MIB,
         "growth_mib": round((most - before) / MIB, 1),
         "of_bound": round((most - before) / bound, 3),
@@ -252,17 +252,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of the offer, in throughput")
+    parser.add_argument("--window", type=int, default=64, help="frames of 512x512 that a rank may hold")
     parser.add_argument("--only", nargs="*", help="some of: memory unequal 512 4096 stacks")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "delivery.json")
     arguments = parser.parse_args()
     measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "memory": lambda: [memory(512 * MIB)],
+        "memory": lambda: [
+            memory(512 * MIB, size=512, rate_hz=512.0),
+            memory(64 * MIB, size=128, rate_hz=1500.0),
+        ],
         "unequal": unequal_ranks,
         "512": lambda: throughput(
-            512, 4000.0, pairs=arguments.pairs, replay="256 MiB", seconds=arguments.seconds
+            512,
+            4000.0,
+            pairs=arguments.pairs,
+            replay="256 MiB",
+            seconds=arguments.seconds,
+            window=arguments.window,
         ),
         "4096": lambda: throughput(
-            4096, 200.0, pairs=arguments.pairs, replay="1 GiB", seconds=arguments.seconds
+            4096,
+            200.0,
+            pairs=arguments.pairs,
+            replay="1 GiB",
+            seconds=arguments.seconds,
+            window=arguments.window,
         ),
         "stacks": lambda: stacked(1),  # a search for each subject: minutes
     }
