@@ -105,7 +105,11 @@ class Mirror(Struct, frozen=True, kw_only=True):
         Meta(description="the same in bytes: as many frames of the first one's size as fit; absent: queue"),
     ] = None
     replay: Annotated[
-        Bytes, Meta(description="at-least-once: memory for frames whose result is not final, for each pool")
+        Bytes,
+        Meta(
+            description="at-least-once: memory for frames whose result is not final, for each pool; "
+            "a frame takes 9.5 KiB beside its array"
+        ),
     ] = Bytes(1 << 30)
     overflow: Annotated[
         Literal["drop", "spill"],
