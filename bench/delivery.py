@@ -252,7 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of the offer, in throughput")
-    parser.add_argument("--window", type=int, default=64, help="frames of 512x512 that a rank may hold")
+    parser.add_argument("--window", type=int, default=128, help="frames of 512x512 that a rank may hold")
     parser.add_argument("--only", nargs="*", help="some of: memory unequal 512 4096 stacks")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "delivery.json")
     arguments = parser.parse_args()
