@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from requirements import REPOSITORY
+from traces import marked
 
 FIRST_LIGHT = REPOSITORY / "examples" / "first-light" / "workflow.toml"
 
@@ -42,7 +43,7 @@ def start_run(words: list[str], folder: Path, environment: Mapping[str, str]) ->
         stderr=subprocess.STDOUT,
         text=True,
         cwd=folder,
-        env={**os.environ, **environment, "PYTHONPATH": str(REPOSITORY / "src")},
+        env={**os.environ, **environment, **marked(folder), "PYTHONPATH": str(REPOSITORY / "src")},
     )
 
 

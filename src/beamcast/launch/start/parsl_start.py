@@ -29,6 +29,7 @@ from beamcast.launch.start import interchange
 from beamcast.launch.start.node_lines import node_preparation
 from beamcast.launch.start.plain_path import plain_path
 from beamcast.launch.start.starts import Generations, OnEnd
+from beamcast.members import workers
 from beamcast.members.seat import Seat, hands_seen, sit, taken_by, write_seats
 
 EXECUTOR = "ranks-"
@@ -181,6 +182,7 @@ class ParslStart:
             )
         # The argument of this name takes a list in one of the two executors and a string in the other.
         executor.interchange_launch_cmd = interchange.command()
+        executor.launch_cmd = workers.command(executor.launch_cmd)
         executor.all_addresses = {self._reached}
         return executor
 

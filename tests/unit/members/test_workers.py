@@ -1,0 +1,54 @@
+"""What a worker pool leaves behind is ended, however the pool ends."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+# Starts a process that takes the place of a forgotten worker, and says which it is.
+LEAVES_ONE = """
+    import os, subprocess, sys
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    print(left.pid, flush=True)
+"""
+
+
+def start(folder: Path, end: str) -> "tuple[subprocess.Popen[str], psutil.Process]":
+    """The pool's process, and the one that it has started."""
+    script = folder / "pool.py"
+    script.write_text(textwrap.dedent(LEAVES_ONE) + end)
+    words = [sys.executable, "-m", "beamcast.members.workers", sys.executable, str(script)]
+    pool = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert pool.stdout is not None
+    return pool, psutil.Process(int(pool.stdout.readline()))
+
+
+def wait_gone(process: psutil.Process) -> None:
+    deadline = time.monotonic() + 10
+    while process.is_running():
+        assert time.monotonic() < deadline, "the orphan stays"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("", 0), ("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 128 + 9)],
+)
+def test_orphans_end_with_the_pool(tmp_path: Path, end: str, status: int) -> None:
+    pool, orphan = start(tmp_path, end)
+    with pool:
+        assert pool.wait(10) == status
+    wait_gone(orphan)
+
+
+def test_the_order_to_end_reaches_all(tmp_path: Path) -> None:
+    pool, orphan = start(tmp_path, "import time; time.sleep(600)")
+    with pool:
+        pool.send_signal(signal.SIGTERM)
+        assert pool.wait(10) == 128 + signal.SIGTERM
+    wait_gone(orphan)
