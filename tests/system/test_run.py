@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 from requirements import need
+from sink import recorded_ids
+from traces import marked, processes_of
 
 WORKFLOW = """
 name = "whole"
@@ -45,29 +47,6 @@ SIMULATE = """
 frames = {frames}
 rate = "{rate} Hz"
 shape = [64, 64]
-"""
-# Records the id of every result at the beamline, as any client would; stops when the run is over.
-CLIENT = """
-import os, sys, time, json
-from pathlib import Path
-from beamcast.pva.environment import apply_environment, client_environment
-join, channel, out = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-while not join.exists():
-    time.sleep(0.05)
-apply_environment(client_environment([json.loads(join.read_text())["name_server"]]))
-import pvaccess
-from beamcast.pva.nameserver import Endpoint, find
-names = Endpoint.parse(json.loads(join.read_text())["name_server"])
-while find(names, channel) is None:
-    time.sleep(0.1)
-ids, queue, one = [], pvaccess.PvObjectQueue(100000), pvaccess.Channel(channel)
-one.qMonitor(queue, "record[queueSize=10000]field(uniqueId)")
-while not out.with_suffix(".stop").exists() or len(queue):
-    try:
-        ids.append(queue.get(0.1)["uniqueId"])
-    except pvaccess.QueueEmpty:
-        pass
-out.write_text(json.dumps(ids)); os._exit(0)
 """
 
 
@@ -109,7 +88,7 @@ class Case:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **marked(self.folder), **(environment or {})},
         )
         log.close()
         return Running(process, self)
@@ -120,13 +99,7 @@ class Case:
 
     def members(self) -> list[psutil.Process]:
         """Processes that work for the run, wherever they hang."""
-        mark = str(self.folder)
-        found = []
-        for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or []
-            if process.pid != os.getpid() and any(mark in word for word in words):
-                found.append(process)
-        return found
+        return processes_of(self.folder)
 
     def assert_nothing_left(self, *, within_s: float = 15) -> None:
         until(
@@ -179,25 +152,9 @@ def case(tmp_path: Path) -> Iterator[Case]:
             process.kill()
 
 
-@contextlib.contextmanager
-def beamline_client(case: Case) -> Iterator[Callable[[], list[int]]]:
+def beamline_client(case: Case) -> contextlib.AbstractContextManager[Callable[[], list[int]]]:
     """A client of the result PV; the function that it gives ends it and returns the ids that it saw."""
-    script, out = case.folder / "client.py", case.folder / "ids.json"
-    script.write_text(CLIENT)
-    words = [sys.executable, str(script), str(case.folder / "run" / "join.json"), f"{case.prefix}:result"]
-    client = subprocess.Popen([*words, str(out)])
-
-    def ids() -> list[int]:
-        out.with_suffix(".stop").touch()
-        assert client.wait(30) == 0
-        seen: list[int] = json.loads(out.read_text())
-        return [each for each in seen if each > 0]  # 0: the value before the first frame
-
-    try:
-        yield ids
-    finally:
-        client.kill()
-        client.wait()
+    return recorded_ids(case.folder, f"{case.prefix}:result")
 
 
 @pytest.mark.system
@@ -351,6 +308,27 @@ def test_a_killed_controller_takes_everything_along(case: Case) -> None:
     )
     # Parsl's workers, and the ranks with them, notice by their heartbeats that nobody is there.
     case.assert_nothing_left(within_s=40)
+
+
+@pytest.mark.system
+def test_nothing_of_an_allocation_outlives_its_killed_parsl_manager(case: Case) -> None:
+    case.write(frames=100000)
+    running = case.start()
+    running.wait_for("is streaming")
+    before = case.members()
+    (pool,) = [one for one in before if "multiprocessing" not in " ".join(one.cmdline())
+               and one.parent() is not None and "beamcast.members.workers" in one.parent().cmdline()]  # fmt: skip
+    of_pool = pool.children(recursive=True)
+    assert any("multiprocessing" in " ".join(one.cmdline()) for one in of_pool)
+    running.process.kill()
+    pool.kill()
+    until(
+        lambda: not [one for one in of_pool if one.is_running() and one.status() != psutil.STATUS_ZOMBIE],
+        10,
+        lambda: f"left: {[one.cmdline() for one in of_pool if one.is_running()]}",
+    )
+    running.process.wait()
+    case.assert_nothing_left()
 
 
 @pytest.mark.system

@@ -8,7 +8,6 @@ delivery the dispatcher is told from here, not by a collector whose last updates
 It can be killed itself. What it has published stands in a journal, so that its successor does not publish it again.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,17 +17,16 @@ from pyroaring import BitMap64
 from beamcast.core.ids import ID_BITS
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.members.audience import COUNT_PERIOD_S, listeners, wait_for_listeners
+from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.final import final_acks
 from beamcast.members.journal import KeyJournal
-from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pools.acks import Acks
 from beamcast.pools.inputs import Inputs, MonitoredChannel, id_field_of, look_at
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import Tally, take_keys
 from beamcast.pva.messages import Counters, Delta, Input, MemberId, Orders
-
-logger = logging.getLogger(__name__)
 
 # As long as an idle look at the queues costs nothing that can be measured.
 NAP_S = 0.001
@@ -137,7 +135,10 @@ class Results:
         return busy
 
     def _one(self, channel: MonitoredChannel, pv: Any) -> None:
-        key = channel.observe(channel.read_id(pv))
+        frame_id = channel.read_id(pv)
+        if frame_id == channel.probe_id and channel.is_first_value(frame_id):
+            return
+        key = channel.observe(frame_id)
         if key in self._delivered:
             # Made again since whoever asked for it had not heard that it is final.
             self._repeats += 1

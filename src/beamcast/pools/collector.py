@@ -124,6 +124,8 @@ class CollectorLoop:
         if frame_id == channel.tracker.last:
             self._work.tally.duplicates += 1
             return
+        if frame_id == channel.probe_id and channel.is_first_value(frame_id):
+            return
         if self._admit is not None:
             began = time.perf_counter()
             pv = self._admit(pv, frame_id, channel.tracker)

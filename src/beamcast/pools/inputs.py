@@ -22,6 +22,9 @@ from beamcast.pva.messages import Input
 # pvaccess may crash when a channel object goes away while its C++ threads still use it (seen with two name servers):
 # channels that were left are kept until the process ends. They are few: one for each restart of a producer.
 _LEFT: list[Any] = []
+# Channels that were looked at and are connected, by name: whoever monitors one next takes it over. pvaccess searches at
+# most each 0.2 s, and a run begins with half a dozen searches that wait for each other.
+_LOOKED_AT: dict[str, Any] = {}
 
 
 LOOK_AGAIN_S = 1.0
@@ -73,8 +76,17 @@ def look_at(channel: str, *, timeout_s: float, should_stop: Callable[[], bool]) 
                     continue  # the update is on its way; asking again for one of 1 GiB would double what comes
                 break  # a new channel asks the name server at once, this one would wait ever longer
             connection.stopMonitor()
+            _LOOKED_AT[channel] = connection
             return update
     return None
+
+
+def open_channel(name: str) -> Any:
+    """A pvaccess channel, not yet monitored: the one that was looked at, if it is still connected."""
+    import pvaccess
+
+    connection = _LOOKED_AT.pop(name, None)
+    return connection if connection is not None and connection.isConnected() else pvaccess.Channel(name)
 
 
 def frames_that_fit(queue_bytes: int, frame_bytes: int) -> int:
@@ -105,6 +117,7 @@ class MonitoredChannel:
         "more",
         "observe",
         "probe",
+        "probe_id",
         "queue",
         "read_id",
         "spec",
@@ -134,7 +147,8 @@ class MonitoredChannel:
         self.id_field = id_fields[0]
         self.read_id: Callable[[Any], Any] = itemgetter(self.id_field)
         self.probe: Any = None
-        self._channel = pvaccess.Channel(spec.channel)
+        self.probe_id: Any = None
+        self._channel = open_channel(spec.channel)
         request = spec.request
         if server_queue is not None:
             request = _QUEUE_SIZE.sub(f"queueSize={server_queue}", request)
@@ -149,8 +163,15 @@ class MonitoredChannel:
         probe = self.queue.get(0)
         self.id_field = id_field_of(probe, id_fields, channel=self.spec.channel)
         self.read_id = id_reader(probe, self.id_field)
-        self.probe = probe
+        self.probe, self.probe_id = probe, self.read_id(probe)
         return True
+
+    def is_first_value(self, frame_id: int) -> bool:
+        """Whether an update with the id of the probe is what a rank's record holds before any frame. Where the next
+        generation serves before we have been told of it, pvaccess takes us there by itself; taken for an id that goes
+        back, its first value would begin an epoch (seen in a hand-over)."""
+        last = self.tracker.last
+        return isinstance(self.tracker, EpochTracker) and last is not None and frame_id < last
 
     @property
     def connected(self) -> bool:

@@ -3,9 +3,10 @@
 from typing import Any
 
 from beamcast.core.gather import PartGatherer
-from beamcast.core.ids import EpochTracker
+from beamcast.core.ids import EpochTracker, FrameId
 from beamcast.core.reorder import ReorderWindow
 from beamcast.pools.collector import CollectorLoop
+from beamcast.pools.inputs import MonitoredChannel
 from beamcast.pools.steering import Steering
 from beamcast.pools.tally import Tally
 from beamcast.pva.messages import Input
@@ -22,13 +23,16 @@ class Channel:
     def __init__(self, producer: int, part: int) -> None:
         self.spec = Input(channel=f"c{producer}", request="", producer=producer, part=part)
         self.queue = Queue()
-        self.probe = object()
+        self.probe, self.probe_id = object(), 0
         self.tracker = EpochTracker()
         self.observe = self.tracker.observe
         self.gathered: list[int] = []
 
     def read_id(self, pv: int) -> int:
         return pv % 1000
+
+    def is_first_value(self, frame_id: int) -> bool:
+        return MonitoredChannel.is_first_value(self, frame_id)  # type: ignore[arg-type]
 
 
 class Inputs:
@@ -99,3 +103,10 @@ def test_a_frame_without_one_part_is_given_up_and_holds_nothing_back() -> None:
     loop.run()
     assert work.done == [(1, (1, 1001)), (3, (3, 1003))]
     assert (gatherer.held, gatherer.incomplete) in {(1, 0), (0, 1)}
+
+
+def test_what_a_record_holds_before_any_frame_is_known_again() -> None:
+    channel = Channel(0, 0)
+    assert not channel.is_first_value(0), "nothing has come: it may be a frame"
+    channel.observe(FrameId(7))
+    assert channel.is_first_value(channel.probe_id), "pvaccess has followed the next generation by itself"
