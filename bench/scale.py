@@ -8,6 +8,7 @@ thin (`scale_clients.py`). Every frame is accounted for in the end: the run must
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -145,6 +146,8 @@ def run(folder: Path, *, ranks: int, processes: int, seconds: float) -> dict[str
         "controller_cpu_to_ready_s": round(after.user + after.system - cpu.user - cpu.system, 2),
         "heartbeats_per_s": round(heard),
         "controller_cores": round(main_cores + answering, 3),
+        "of_them_by_the_clock": round(main_cores, 3),
+        "us_per_heartbeat": round(answering / heard * 1e6),
         # The thin ranks share the machine with the controller and may be late: what as many as there are would cost.
         "controller_cores_at_1_hz": round(main_cores + answering * ranks / heard, 3),
         "latest_heartbeat_s": round(max(fact["latest_s"] for fact in facts), 2),
@@ -167,8 +170,10 @@ def main() -> None:
         )
     print(json.dumps(figures))
     print(
-        f"{figures['ranks']} ranks: ready {figures['ready_s']} s after the first of them was started; with heartbeats "
-        f"at 1 Hz the controller uses {figures['controller_cores_at_1_hz']} cores"
+        f"{figures['ranks']} ranks: ready {figures['ready_s']} s after the first of them was started; measured at "
+        f"{figures['heartbeats_per_s']} heartbeats/s, {figures['controller_cores']} cores: "
+        f"{figures['us_per_heartbeat']} us for each, and {figures['of_them_by_the_clock']} cores by the clock; at 1 Hz "
+        f"each {figures['controller_cores_at_1_hz']} cores; load {os.getloadavg()[0]:.1f}"
     )
     if figures["state"] != "done" or figures["lost"] or figures["controller_cores_at_1_hz"] >= 1.0:
         raise SystemExit("not as it must be: done, lost 0, less than one core")

@@ -103,6 +103,7 @@ class ThinRank:
             member=self.identity,
             state=self._state,
             sequence=self._sequence,
+            heard=self._sequence - 1,
             delta=self._delta(due),
             counters=messages.Counters(received=due, processed=due, queued=1, busy_s=now),
             serves=self._serves,

@@ -5,7 +5,8 @@
 A round is one of each, one after the other, so that whatever else the machine does meets all. "bare" is a Parsl
 HighThroughputExecutor with Parsl's defaults on one node, and a task that does nothing; "bare, prompt" asks for its
 block at once, where Parsl waits for its strategy's first period (5 s). Ours is the first-light example: two consumers
-and a collector, each with a monitor that has received an update. All are counted from when the libraries are imported.
+and a collector, each with a monitor that has received an update. The bare tasks are counted from when Parsl has been
+imported and have one worker; ours from when the plan is made, so that the import of Parsl counts, and with three.
 """
 
 import argparse

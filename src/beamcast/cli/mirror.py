@@ -16,8 +16,8 @@ from beamcast.cli.options import InterfaceOption, JsonOption, PortOption, parse_
 from beamcast.core.errors import UsageError, WorldError
 from beamcast.members.names import NameServerProcess
 from beamcast.members.standing import ChannelCounts, MirroredChannel, StandingMirror
+from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.environment import free_at_once, free_port
-from beamcast.pva.nameserver import Endpoint
 
 LOOPBACK = "127.0.0.1"
 # The numbers of the process that was here before.

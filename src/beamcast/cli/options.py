@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from beamcast.core.errors import UsageError
-from beamcast.pva.nameserver import Endpoint
+from beamcast.pva.endpoint import Endpoint
 
 WorkflowFile = Annotated[Path, typer.Argument(help="The workflow file (TOML).", show_default=False)]
 SiteOption = Annotated[str, typer.Option("--site", help="A shipped site's name or a site file.")]

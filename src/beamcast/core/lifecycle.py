@@ -59,7 +59,10 @@ class RankState(StrEnum):
     @property
     def is_live(self) -> bool:
         """Whether the process is known to run."""
-        return self in (RankState.REGISTERED, RankState.CONNECTED, RankState.READY, RankState.RUNNING)
+        return self in _LIVE
+
+
+_LIVE = (RankState.READY, RankState.RUNNING, RankState.REGISTERED, RankState.CONNECTED)
 
 
 class RankEvent(StrEnum):

@@ -116,6 +116,13 @@ class Accounts:
     def enter(self, beat: Heartbeat, *, now: float) -> None:
         """Take what a heartbeat reports; ValueError for a set of ids that can't be read."""
         delta, pool, rank = beat.delta, beat.member.pool, beat.member.rank
+        if beat.member.kind == "rank":
+            self.ledger.duplicates(pool, rank, beat.counters.duplicates)
+        for frame in beat.failed_frames:
+            self._keep(frame, pool, rank)
+        if delta == Delta():
+            return
+        self.changed_at = now
         if delta.seen:
             self.ledger.source(decode_keys(delta.seen))
         if delta.mirrored:
@@ -132,11 +139,6 @@ class Accounts:
                 self.ledger.dropped(name, told, decode_keys(keys.dropped))
         if beat.member.kind == "rank":
             self._enter_rank(delta, pool, rank)
-            self.ledger.duplicates(pool, rank, beat.counters.duplicates)
-        for frame in beat.failed_frames:
-            self._keep(frame, pool, rank)
-        if delta != Delta():
-            self.changed_at = now
 
     def _enter_rank(self, delta: Delta, pool: str, rank: int) -> None:
         if delta.gathered:

@@ -93,6 +93,11 @@ class CommandBook:
         """The command with that number, of the last hundred."""
         return self._tickets.get(number)
 
+    @property
+    def waits(self) -> bool:
+        """Whether any rank has to answer."""
+        return any(one.waiting for one in self._tickets.values())
+
     def orders(self, member: str) -> tuple[CommandOrder, ...]:
         """What a rank has to do."""
         return tuple(

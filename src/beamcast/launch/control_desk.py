@@ -81,7 +81,8 @@ class ControlDesk:
 
     def tick(self, now: float) -> None:
         """Look for ranks that will not answer any more."""
-        self.book.tick(now, self._live())
+        if self.book.waits:
+            self.book.tick(now, self._live())
 
     def ended(self, how: str) -> None:
         """The run is over: whoever asked for it is told."""

@@ -27,9 +27,9 @@ from beamcast.launch.deaths import Deaths
 from beamcast.launch.jobs.allocations import Allocation, Allocations, RankKey
 from beamcast.launch.jobs.moving import Moving
 from beamcast.launch.jobs.watch import JobWatch, ThisMachine, scheduler_of
-from beamcast.launch.network.opening import Opened, open_network
+from beamcast.launch.network.opening import Ground, Opened, find_ground, open_network
 from beamcast.launch.plan import RunPlan
-from beamcast.launch.roster import Roster
+from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.launch.run_pvs import RunPvs
 from beamcast.launch.rundir.books import Books, BooksFile, read_books
 from beamcast.launch.rundir.lease import RunLease
@@ -39,6 +39,7 @@ from beamcast.launch.rundir.stop_request import take_request
 from beamcast.launch.scaling import check_scale, enlarged
 from beamcast.launch.start.starter import GrowingStarter, Starter, make_starter
 from beamcast.observe.report import Report, encode_report, write_report
+from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.messages import (
     Answer,
     Control,
@@ -53,14 +54,13 @@ from beamcast.pva.messages import (
     Scaled,
     Welcome,
 )
-from beamcast.pva.nameserver import Endpoint
 from beamcast.security.secret import RunSecret
 
 logger = logging.getLogger(__name__)
 
-# What a look at everything costs grows with the ranks: some milliseconds for a thousand of them.
+# What a look at everything costs grows with the ranks, 2 ms for a thousand of them, and a report 20 ms.
 TICK_S, TICK_S_PER_MEMBER = 0.05, 0.0001
-STATUS_PERIOD_S, STATUS_PERIOD_S_PER_MEMBER = 0.5, 0.0005
+STATUS_PERIOD_S, STATUS_PERIOD_S_PER_MEMBER = 0.5, 0.001
 # How long members may take to end after the order to stop, before they are ended.
 STOP_DEADLINE_S = 10.0
 # While draining, a ledger that has not changed for this long, with nothing waiting anywhere, does not change any more.
@@ -147,47 +147,58 @@ class Controller:
         return report
 
     def _conduct(self, secret: RunSecret) -> None:
-        with ExitStack() as stack:
+        # The jobs are left first, so that no rank looks for a network that is gone.
+        with ExitStack() as stack, ExitStack() as jobs:
+            ground = find_ground(self._plan)
+            # What takes longest comes first: the job waits, and its workers start, while everything else does.
+            allocations = self._allocations = self._open_allocations(jobs, ground)
+            first = allocations.ask()
             network = self._network = open_network(
-                stack, self._plan, self._dir.path, secret=secret, handle=self._handle, take=self._desk.take
+                stack,
+                self._plan,
+                self._dir.path,
+                ground,
+                secret=secret,
+                handle=self._handle,
+                take=self._desk.take,
             )
             self._deaths = Deaths(
                 self._plan, self._roster, self._children, network.names, logs=self._dir.logs
             )
+            self._moving = Moving(
+                self._plan, self._roster, allocations, lock=self._lock, on_end=self._start_ended
+            )
+            self._deaths.begin(allocations, self._moving)
             stack.callback(self._children.end)
             for member in members_beside(self._plan, self._dir.path):
                 self._children.start(member.name, member.module, *member.arguments)
-            starter = make_starter(
-                self._plan,
-                self._dir.path,
-                address=network.sides.cluster,
-                reached=network.sides.reached,
-                port=network.interchange_port,
-            )
-            stack.enter_context(starter)
-            self._starter = starter
-            site = self._plan.site
-            scheduled = site.executor == "parsl" and not isinstance(site.provider, LocalProvider)
-            asked = scheduler_of(site.provider) if scheduled else None
-            self._allocations = Allocations(
-                starter,
-                stack.enter_context(JobWatch(asked or ThisMachine(starter.runs))),
-                queued=scheduled,
-                silence_s=HEARTBEATS_MISSED * float(self._plan.workflow.deadlines.heartbeat),
-            )
-            self._moving = Moving(
-                self._plan, self._roster, self._allocations, lock=self._lock, on_end=self._start_ended
-            )
-            self._deaths.begin(self._allocations, self._moving)
-            self._start_first()
-            self._loop(network.pvs, self._allocations, self._moving)
+            self._start_first(first)
+            self._loop(network.pvs, allocations, self._moving)
             self._desk.ended(f"the run is {self._life.state.value}")
             self._stop_members()
 
-    def _start_first(self) -> None:
-        """Ask for the first allocation and start all ranks there, as soon as it is given."""
-        assert self._allocations is not None
-        first = self._allocations.ask()
+    def _open_allocations(self, jobs: ExitStack, ground: Ground) -> Allocations:
+        """The site's way to start ranks, and who is asked about its jobs; both are ended by `jobs`."""
+        site = self._plan.site
+        starter = self._starter = make_starter(
+            self._plan,
+            self._dir.path,
+            address=ground.sides.cluster,
+            reached=ground.sides.reached,
+            port=ground.interchange_port,
+        )
+        jobs.enter_context(starter)
+        scheduled = site.executor == "parsl" and not isinstance(site.provider, LocalProvider)
+        asked = scheduler_of(site.provider) if scheduled else None
+        return Allocations(
+            starter,
+            jobs.enter_context(JobWatch(asked or ThisMachine(starter.runs))),
+            queued=scheduled,
+            silence_s=HEARTBEATS_MISSED * float(self._plan.workflow.deadlines.heartbeat),
+        )
+
+    def _start_first(self, first: Allocation) -> None:
+        """All ranks start in the first allocation, as soon as it is given."""
         with self._lock:
             if first.running_at is None:
                 self._move(RunEvent.QUEUED)
@@ -285,20 +296,28 @@ class Controller:
             answer = structs.replace(answer, released=encode_keys(self._accounts.ledger.final_results()))
         record = self._roster.members.get(str(beat.member))
         self._desk.book.answered(str(beat.member), beat.answers)
-        if isinstance(answer, Orders):
-            answer = structs.replace(answer, commands=self._desk.book.orders(str(beat.member)))
+        commands = self._desk.book.orders(str(beat.member))
+        if commands and isinstance(answer, Orders):
+            answer = structs.replace(answer, commands=commands)
         # What a rank did before it was given up is true all the same, so its ids count.
         if record is not None:
             self._accounts.enter(beat, now=now)
-        if record is not None and record.whereabouts is not None and record.live:
-            assert self._network is not None
-            if record.serves:
-                where = Endpoint(record.whereabouts.address, record.whereabouts.port)
-                self._network.names.serve_at(dict.fromkeys(record.serves, where))
-            if beat.rpc_channel:
-                rpc = Endpoint(beat.rpc_address or record.whereabouts.address, beat.rpc_port)
-                self._network.names.serve_at({beat.rpc_channel: rpc})
+        if record is not None and record.live:
+            self._name(record, beat)
         return answer
+
+    def _name(self, record: MemberRecord, beat: Heartbeat) -> None:
+        """Tell the name servers what a member serves, where that is news."""
+        where, said = record.whereabouts, (beat.serves, beat.rpc_channel, beat.rpc_address, beat.rpc_port)
+        if where is None or record.named == said:
+            return
+        assert self._network is not None
+        if beat.serves:
+            self._network.names.serve_at(dict.fromkeys(beat.serves, Endpoint(where.address, where.port)))
+        if beat.rpc_channel:
+            rpc = Endpoint(beat.rpc_address or where.address, beat.rpc_port)
+            self._network.names.serve_at({beat.rpc_channel: rpc})
+        record.named = said
 
     def _needs_released(self, beat: Heartbeat, orders: Orders) -> bool:
         """Whether it is about to begin in the place of another one, and has to know which results are out."""

@@ -3,6 +3,7 @@ prints it, the controller carries it out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +32,7 @@ class RankChannels:
     control: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunPlan:
     """One run: what to do (`workflow`), where (`site`), under which name."""
 
@@ -69,9 +70,9 @@ class RunPlan:
         """The channel that ranks read in place of the detector's."""
         return self.workflow.mirror.channel or f"{self.prefix}:mirror"
 
-    @property
+    @cached_property
     def pools(self) -> tuple[Pool, ...]:
-        """The pools, each after the one that it reads."""
+        """The pools, each after the one that it reads. Asked for with each heartbeat of each rank."""
         ordered: list[Pool] = []
         waiting = list(self.workflow.pools)
         while waiting:

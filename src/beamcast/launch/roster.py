@@ -36,6 +36,15 @@ RESULTS_SETTLE_S = 0.3
 MAX_TOLD = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a member was told to probe and to connect to, in the answer to its heartbeat `sequence`."""
+
+    sequence: int
+    probe: tuple[Input, ...] | None
+    connect: tuple[Input, ...] | None
+
+
 @dataclass(slots=True)
 class MemberRecord:
     """What is known of one member, over all its lives."""
@@ -63,6 +72,10 @@ class MemberRecord:
     registered_at: float = 0.0
     # The mirror's generation, and what this rank reads from it.
     from_mirror: tuple[int, tuple[Input, ...]] | None = None
+    # The last news about its inputs.
+    told: Told | None = None
+    # What the name servers know of it.
+    named: tuple[object, ...] = ()
     # How its place differs from the plan; empty where it does not.
     misplaced: str = ""
     problem: str = ""
@@ -178,7 +191,8 @@ class Roster:
         record.has_come = True
         record.heard_at = record.registered_at = now
         record.state = "registered"
-        record.serves = ()
+        record.serves = record.named = ()
+        record.told = None
         record.follows = {}
         record.problem = record.problem_detail = record.problem_kind = ""
         if request.member.kind == "rank":
@@ -259,7 +273,7 @@ class Roster:
         record.follows = beat.follows
         record.last_key = beat.last_key if beat.last_key is not None else record.last_key
         self._move(record, beat, now)
-        return self._orders(record)
+        return self._orders(record, beat)
 
     @staticmethod
     def _last_death(record: MemberRecord) -> str:
@@ -278,7 +292,7 @@ class Roster:
         if beat.state == "finished":
             record.life.on(RankEvent.FINISH, at=now)
 
-    def _orders(self, record: MemberRecord) -> Orders:
+    def _orders(self, record: MemberRecord, beat: Heartbeat) -> Orders:
         settled = self.had_result and record.usable
         period = float(self._plan.workflow.deadlines.heartbeat) if settled else self._setup_period()
         # Until the old epoch is over everywhere, the new one waits in memory.
@@ -290,9 +304,10 @@ class Roster:
         dispatcher = record.identity.kind == "mirror" and self._plan.dispatches
         # New ranks need to be known at once where their frames, or the metadata of these, are sent again.
         prompt = dispatcher or record.identity.kind in ("metadata", "results")
+        probe, connect = self._inputs_to_tell(record, beat)
         return Orders(
-            probe=self._to_probe(record),
-            connect=self._to_connect(record),
+            probe=probe,
+            connect=connect,
             arm=self.arm,
             start=self.start,
             drain=self.drain or (ends_epoch and record.identity.kind == "rank"),
@@ -305,6 +320,24 @@ class Roster:
             dead=tuple(self._dead[-MAX_TOLD:]) if dispatcher else (),
             reborn=self._reborn()[-MAX_TOLD:] if prompt else (),
         )
+
+    def _inputs_to_tell(
+        self, record: MemberRecord, beat: Heartbeat
+    ) -> tuple[tuple[Input, ...] | None, tuple[Input, ...] | None]:
+        """What to probe and to connect to, where that is news: a collector of thousands has as many inputs. What was
+        told before counts if the answer with it has arrived."""
+        probe, told = self._to_probe(record), record.told
+        if told is not None and told.sequence > beat.heard:
+            told = None
+        if told is not None and probe == told.probe == told.connect:
+            return None, None
+        connect = self._to_connect(record, probe)
+        if told is None:
+            record.told = Told(beat.sequence, probe, connect)
+            return probe, connect
+        if (probe, connect) != (told.probe, told.connect):
+            record.told = Told(beat.sequence, probe, connect)
+        return (None if probe == told.probe else probe), (None if connect == told.connect else connect)
 
     def _reborn(self) -> tuple[MemberId, ...]:
         """Results on their way die with a result server as they do with a collector."""
@@ -437,8 +470,8 @@ class Roster:
             if rank.has_served
         )
 
-    def _to_connect(self, record: MemberRecord) -> tuple[Input, ...] | None:
-        """What the rank may connect to now; None while it has to wait for its readers or its turn."""
+    def _to_connect(self, record: MemberRecord, probe: tuple[Input, ...] | None) -> tuple[Input, ...] | None:
+        """What the rank may connect to now, all of `probe`; None while it has to wait for its readers or its turn."""
         if record.place is None or not record.serves or not self._is_read(record):
             return None
         # The distributor hands out turns in the order of connection: one rank after the other.
@@ -451,7 +484,7 @@ class Roster:
             and not self._turns.may_connect(pool, rank, after=self._earlier[pool])
         ):
             return None
-        return self._to_probe(record)
+        return probe
 
     def _waits_for_results(self, record: MemberRecord) -> bool:
         """A new last collector has to know which results the beamline has; the result server's word must be younger
@@ -496,12 +529,12 @@ class Roster:
             if record.identity.kind == "rank":
                 self._dead.append(record.identity)
                 self._turns.back_to(record.identity.pool, record.identity.rank)
-            record.serves = ()
+            record.serves = record.named = ()
 
     def silent(self, *, now: float, silence_s: float) -> list[MemberRecord]:
         """Members that live as far as we know and have not been heard for too long."""
         return [
-            record for record in self.members.values() if record.live and now - record.heard_at > silence_s
+            record for record in self.members.values() if now - record.heard_at > silence_s and record.live
         ]
 
     def heard_at(self) -> dict[tuple[str, int], float]:

@@ -6,10 +6,12 @@ import msgspec
 
 from beamcast.core.errors import UsageError
 from beamcast.members.hardware import NodeShare
-from beamcast.pva.nameserver import Endpoint
+from beamcast.pva.endpoint import Endpoint
 
 JOIN_FILE = "join.json"
 SECRET_FILE = "secret"
+# The users' files, where they came along with the run directory.
+BASE = "base"
 
 
 class Join(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

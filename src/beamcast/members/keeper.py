@@ -19,9 +19,9 @@ from types import FrameType
 from typing import Any
 
 from beamcast.members.child import start_member
+from beamcast.members.exits import EXIT_DONE, EXIT_UNWELCOME
 from beamcast.members.hardware import NodeShare, bind, rank_environment
 from beamcast.members.join import read_join
-from beamcast.members.member import EXIT_DONE, EXIT_UNWELCOME
 from beamcast.members.parent import die_with_parent
 from beamcast.members.understudy import PREPARE_AFTER_S, Actor, enter
 from beamcast.pools.memory import memory_environment

@@ -19,6 +19,7 @@ from typing import Literal, Self
 
 import beamcast
 from beamcast.core.errors import BeamcastError, DataError, UsageError, WorldError
+from beamcast.members.exits import PULSE_VARIABLE
 from beamcast.members.join import SECRET_FILE, Join
 from beamcast.pva.messages import (
     CommandAnswer,
@@ -44,14 +45,6 @@ RPC_TIMEOUT_S = 2.0
 REGISTER_TIMEOUT_S = 30.0
 # Until the run streams, orders follow each other and the user waits: ask often. An exchange costs 0.3 ms.
 SETUP_HEARTBEAT_S = 0.05
-
-# Where a keeper listens for signs of life: the number of an open file.
-PULSE_VARIABLE = "BEAMCAST_PULSE"
-
-# Exit statuses of a member, read by its keeper.
-EXIT_DONE = 0
-EXIT_FAILED = 1
-EXIT_UNWELCOME = 4
 
 
 @dataclass(slots=True)
@@ -96,7 +89,7 @@ class Member:
         self._collect: Callable[[], Report] = Report
         self._obey: Callable[[Orders], None] = lambda orders: None
         self._problem: tuple[str, str, Literal["", "usage", "world"]] = ("", "", "")
-        self._sequence = 0
+        self._sequence = self._heard = 0
         self._last_answer = time.monotonic()
         self._wake = threading.Event()
         self._ended = False
@@ -215,6 +208,7 @@ class Member:
             member=self.identity,
             state=state,
             sequence=self._sequence,
+            heard=self._heard,
             delta=report.delta,
             counters=report.counters,
             failed_frames=report.failed_frames,
@@ -244,6 +238,7 @@ class Member:
             self.given_up = True
             return Orders(stop=True)
         assert isinstance(answer, Orders)
+        self._heard = heartbeat.sequence
         return answer
 
     def _deliver(self, heartbeat: Heartbeat) -> object:

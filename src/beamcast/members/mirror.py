@@ -9,7 +9,8 @@ import time
 
 from beamcast.core.errors import WorldError
 from beamcast.core.keyset import encode_keys
-from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
+from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.members.structure import StructureWatch
 from beamcast.pools.inputs import id_field_of, look_at, queue_of_bytes

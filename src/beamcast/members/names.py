@@ -14,7 +14,8 @@ from typing import IO, Any, Self
 
 from beamcast.core.errors import WorldError
 from beamcast.members.parent import die_with_parent
-from beamcast.pva.nameserver import Endpoint, NameServer
+from beamcast.pva.endpoint import Endpoint
+from beamcast.pva.nameserver import NameServer
 
 END_DEADLINE_S = 5.0
 DEFAULT_PORT = 5075

@@ -17,8 +17,8 @@ import psutil
 
 from beamcast.core.errors import BeamcastError
 from beamcast.members.child import TERMINATE_GRACE_S
+from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.keeper import keep
-from beamcast.members.member import EXIT_DONE, EXIT_FAILED
 from beamcast.members.parent import die_with_parent
 from beamcast.members.seat import Seat, errand_of, node_number, read_seats
 

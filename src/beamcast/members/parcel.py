@@ -16,12 +16,11 @@ from pathlib import Path
 import msgspec
 
 from beamcast.core.errors import UsageError
-from beamcast.members.join import SECRET_FILE, Join, write_join
+from beamcast.members.join import BASE, SECRET_FILE, Join, write_join
 from beamcast.members.seat import Seat, write_seats
 from beamcast.security.secret import RunSecret
 from beamcast.security.site_key import SiteKey, seal_to
 
-BASE = "base"
 # A result of Globus Compute holds 10 MB at most; the ends of the logs say what went wrong.
 LOG_TAIL_BYTES = 20_000
 MAX_LOGS = 50

@@ -15,9 +15,10 @@ from beamcast.core.gather import PartGatherer
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.place import Place
 from beamcast.core.reorder import ReorderWindow
+from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.hardware import bound_cpus, given_gpu
-from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
-from beamcast.members.parcel import BASE
+from beamcast.members.join import BASE
+from beamcast.members.member import Member, Report
 from beamcast.members.parent import die_with_parent
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
 from beamcast.members.understudy import wait_for_cue

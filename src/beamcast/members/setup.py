@@ -14,9 +14,9 @@ from pathlib import Path
 from types import FrameType
 
 from beamcast.core.errors import BeamcastError, Terminated, WorldError
+from beamcast.members.exits import EXIT_FAILED, EXIT_UNWELCOME
 from beamcast.members.join import Join, read_join
-from beamcast.members.member import EXIT_FAILED, EXIT_UNWELCOME, Member
-from beamcast.members.names import only_name_server
+from beamcast.members.member import Member
 from beamcast.members.parent import die_with_parent
 from beamcast.pva.environment import (
     apply_environment,
@@ -103,6 +103,9 @@ def prepare(
 
 def _client_settings(ours: dict[str, str]) -> dict[str, str]:
     """The user's own pvAccess client settings, with our name server added to theirs."""
+    # Name servers of ours bring asyncio: not in the ranks, which are many.
+    from beamcast.members.names import only_name_server
+
     theirs = user_settings()
     servers = f"{ours['EPICS_PVA_NAME_SERVERS']} {theirs.get('EPICS_PVA_NAME_SERVERS', '')}".split()
     searching = {"EPICS_PVA_AUTO_ADDR_LIST": "YES", "EPICS_PVA_BROADCAST_PORT": "5076"}

@@ -12,7 +12,8 @@ from beamcast.config.units import dec_hook
 from beamcast.config.workflow import Simulation
 from beamcast.core.ids import Epoch, FrameId, frame_key
 from beamcast.core.keyset import encode_keys
-from beamcast.members.member import EXIT_DONE, EXIT_FAILED, Member, Report
+from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
+from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pva.messages import Counters, Delta, MemberId, Orders
 from beamcast.sim.metadata import SimulatedMetadata

@@ -19,8 +19,9 @@ from typing import Any
 
 from beamcast.members.names import NameServerProcess
 from beamcast.members.second_look import SecondLook
+from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.mirror import Mirror
-from beamcast.pva.search import Endpoint, ask
+from beamcast.pva.search import ask
 
 logger = logging.getLogger(__name__)
 

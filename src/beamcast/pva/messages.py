@@ -203,6 +203,7 @@ class Delta(Message, frozen=True, kw_only=True, omit_defaults=True):
 class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="heartbeat"):
     """I live, this is my state, and these frames went through my hands.
 
+    `heard`: the last `sequence` whose answer has come: what it ordered need not be said again.
     `follows`: the generation of each producer, by its rank, whose output this member receives. `counts_from`: the
     mirror's first frame of the run. `epoch`: the one that the member works in; `next_epoch`: the one that the
     dispatcher wants to begin, since all frames of the one before are final. `ends_epoch`: no more frames of this epoch
@@ -214,6 +215,7 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     member: MemberId
     state: MemberState
     sequence: int
+    heard: int = 0
     delta: Delta = Delta()
     counters: Counters = Counters()
     failed_frames: tuple[FailedFrame, ...] = ()
@@ -236,7 +238,8 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
 
 
 class Orders(Message, frozen=True, kw_only=True, omit_defaults=True, tag="orders"):
-    """The answer to a heartbeat: what to do next. Each order may come again and is then without effect.
+    """The answer to a heartbeat: what to do next. Each order may come again and is then without effect. `probe` and
+    `connect` are left out where they are as they were in an answer that has been `heard`.
 
     `arm`: every rank receives; what comes from now on belongs to the run. `epoch`: number frames so from now on.
     `released`: results that the beamline has, so that a new collector does not publish them again. `dead`: to the

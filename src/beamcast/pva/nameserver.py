@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Self
 
 from beamcast.core.errors import WorldError
+from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.search import (
     BEACON_GUID_BYTES,
     BIG_ENDIAN,
@@ -39,7 +40,6 @@ from beamcast.pva.search import (
     SEARCH,
     SEGMENTED,
     SET_BYTE_ORDER,
-    Endpoint,
     ask,
     find,
     message,

@@ -6,9 +6,9 @@ Source: the pvAccess protocol specification, sections "Connection validation", "
 import asyncio
 import socket
 import struct
-from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Self
+
+from beamcast.pva.endpoint import Endpoint
 
 MAGIC = 0xCA
 VERSION = 2
@@ -24,25 +24,6 @@ ECHO = 2
 SEARCH = 3
 SEARCH_RESPONSE = 4
 CONNECTION_VALIDATED = 9
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a pvAccess server listens: a numeric IP address and a TCP port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read "host:port"; raises ValueError when there is no port."""
-        host, _, port = text.rpartition(":")
-        if not host:
-            raise ValueError(f"{text!r} is not host:port")
-        return cls(host, int(port))
 
 
 def message(command: int, payload: bytes, *, flags: int = FROM_SERVER) -> bytes:

@@ -55,14 +55,22 @@ class Play:
         )
 
     def beat(
-        self, member: MemberId, state: MemberState, *, serves: tuple[str, ...] = ("x",), problem: str = ""
+        self,
+        member: MemberId,
+        state: MemberState,
+        *,
+        serves: tuple[str, ...] = ("x",),
+        problem: str = "",
+        sequence: int = 1,
+        heard: int = 0,
     ) -> Orders | Unwelcome:
         self.now += 0.01
         return self.roster.heartbeat(
             Heartbeat(
                 member=member,
                 state=state,
-                sequence=0,
+                sequence=sequence,
+                heard=heard,
                 serves=serves,
                 follows=self.follows.get(str(member), {}),
                 problem=problem,
@@ -336,3 +344,22 @@ def test_a_rank_that_comes_in_time_is_waited_for_all_the_same() -> None:
     read = orders(play.beat(rank("collect", 0), "serving")).connect
     assert read is not None
     assert [one.producer for one in read] == [0, 1]
+
+
+def test_inputs_are_told_again_until_the_answer_has_been_heard_and_then_only_as_news() -> None:
+    play = ready_run()
+    collect = rank("collect", 0)
+    first = orders(play.beat(collect, "ready", sequence=7, heard=0))
+    assert first.probe is not None
+    assert first.connect is not None
+    lost = orders(play.beat(collect, "ready", sequence=8, heard=6))
+    assert (lost.probe, lost.connect) == (first.probe, first.connect), "the answer to 7 may have been lost"
+    heard = orders(play.beat(collect, "ready", sequence=9, heard=8))
+    assert (heard.probe, heard.connect) == (None, None)
+    play.roster.died(play.roster.members["work/1"], now=play.now, reason="killed")
+    again = rank("work", 1, generation=1)
+    assert isinstance(play.register(again), Welcome)
+    play.beat(again, "serving")
+    news = orders(play.beat(collect, "ready", sequence=10, heard=9))
+    assert news.connect is not None
+    assert [one.generation for one in news.connect] == [0, 1]

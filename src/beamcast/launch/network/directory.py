@@ -14,9 +14,9 @@ from beamcast.config.site import Network, Ports
 from beamcast.core.errors import WorldError
 from beamcast.launch.network.addresses import Sides
 from beamcast.members.names import NameServerProcess
+from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
 from beamcast.pva.interfaces import resolve_address
-from beamcast.pva.nameserver import Endpoint
 from beamcast.pva.rpc import RpcEndpoint
 
 # A port may be taken between the moment it was found free and the moment its server listens.

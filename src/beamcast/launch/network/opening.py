@@ -12,8 +12,8 @@ from beamcast.launch.plan import RunPlan
 from beamcast.launch.run_pvs import RunPvs
 from beamcast.members.join import Join, write_join
 from beamcast.pva.control_pv import Take
+from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.messages import Answer, Request
-from beamcast.pva.nameserver import Endpoint
 from beamcast.pva.rpc import RpcEndpoint
 from beamcast.security.secret import RunSecret
 
@@ -22,19 +22,36 @@ CONTROLLER_SILENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """What is served. `interchange_port`: the one that Parsl has to take, where it may not take any."""
+class Ground:
+    """Where the run stands, before anything is started. `interchange_port`: the one that Parsl has to take, where it
+    may not take any."""
 
     sides: Sides
+    leases: PortLeases
+    interchange_port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is served."""
+
     names: Directory
     pvs: RunPvs
-    interchange_port: int | None
+
+
+def find_ground(plan: RunPlan) -> Ground:
+    """This host's addresses, and the port promised to Parsl. WorldError where an address or a port is missing."""
+    network = plan.site.network
+    sides, leases = find_sides(network), PortLeases(served_ports(network))
+    promised = network.forwarder is not None and plan.site.executor == "parsl"
+    return Ground(sides, leases, leases.lease(sides.cluster).port if promised else None)
 
 
 def open_network(
     stack: ExitStack,
     plan: RunPlan,
     run_dir: Path,
+    ground: Ground,
     *,
     secret: RunSecret,
     handle: Callable[[Request], Answer],
@@ -45,12 +62,9 @@ def open_network(
     `handle` answers the members; `take` of a pool's name (None: the run) answers the writers of its control PV.
     WorldError where an address or a port is missing.
     """
-    network = plan.site.network
-    sides, leases = find_sides(network), PortLeases(served_ports(network))
+    sides, leases = ground.sides, ground.leases
     names = stack.enter_context(Directory(sides, leases))
-    # Parsl binds it later than our members bind theirs. Without a forwarder it takes any that is free.
-    interchange_port = leases.lease(sides.cluster).port if network.forwarder is not None else None
-    join = _join(plan, names, interchange_port)
+    join = _join(plan, names, ground.interchange_port)
     write_join(run_dir, join)
     name_server = str(names.endpoint)
     server, pvs_at = leases.serve(
@@ -65,7 +79,7 @@ def open_network(
     )
     stack.callback(commands.__exit__, None, None, None)
     names.serve_at({join.rpc_channel: rpc_at, **dict.fromkeys(pvs.channels, pvs_at), **_elsewhere(plan)})
-    return Opened(sides, names, pvs, interchange_port)
+    return Opened(names, pvs)
 
 
 def _join(plan: RunPlan, names: Directory, interchange_port: int | None) -> Join:

@@ -28,12 +28,6 @@ class ExternalStart(OthersAllocation):
         self._run_dir = run_dir
 
     def __enter__(self) -> Self:
-        write_seats(self._run_dir, seating(self._plan))
-        path = self._run_dir / script_name(self._plan.site)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(start_script(self._plan, self._run_dir, python=sys.executable))
-        logger.info("ranks are started by: %s", submit_line(self._plan.site, path))
         return self
 
     def __exit__(
@@ -42,5 +36,11 @@ class ExternalStart(OthersAllocation):
         """Nothing of ours runs there: the ranks end by the run's order, or for want of a controller."""
 
     def start(self, allocation: int, generations: Generations, on_end: OnEnd) -> int:
-        """No start is ours, so nobody says when one ends: heartbeats alone tell."""
+        """Write the script. No start is ours, so nobody says when one ends: heartbeats alone tell."""
+        write_seats(self._run_dir, seating(self._plan))
+        path = self._run_dir / script_name(self._plan.site)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(start_script(self._plan, self._run_dir, python=sys.executable))
+        logger.info("ranks are started by: %s", submit_line(self._plan.site, path))
         return 0
