@@ -55,12 +55,20 @@ class EpochTracker:
 
     While `counting` is off, an id that goes back begins no epoch. The members of a run connect at different times and
     begin to count together, so that all number the same frame alike, whatever the source did before.
+
+    Behind a collector, which hands on a frame that comes after its turn, order is no sign: with `seen`, an id that goes
+    back to one that has not come in this epoch is a late frame and not a new life of the source.
     """
 
-    __slots__ = ("_base", "counting", "epoch", "last")
+    __slots__ = ("_base", "_first", "_seen", "counting", "epoch", "last")
 
-    def __init__(self, epoch: Epoch = Epoch(0), *, counting: bool = True) -> None:
+    def __init__(
+        self, epoch: Epoch = Epoch(0), *, counting: bool = True, seen: BitMap64 | set[int] | None = None
+    ) -> None:
+        """`seen`: the keys that have come, kept by the caller; absent: ids come in order."""
         self.counting = counting
+        self._seen = seen
+        self._first: int | None = None
         self._base = int(frame_key(epoch, FrameId(0)))
         self.epoch = epoch
         """The epoch of the last id seen."""
@@ -87,11 +95,22 @@ class EpochTracker:
     def _observe_slowly(self, frame_id: FrameId) -> FrameKey:
         """The first id, an id outside 0..2^48-1, or an id that went back."""
         folded = FrameId(frame_id & ID_MASK)
+        if self._is_late(folded):
+            return FrameKey(self._base | folded)
+        if self._first is None:
+            self._first = folded
         if self.counting and self.last is not None and folded < self.last:
+            self._first = folded
             self._base = int(frame_key(Epoch(self.epoch + 1), FrameId(0)))
             self.epoch = Epoch(self.epoch + 1)
         self.last = folded
         return FrameKey(self._base | folded)
+
+    def _is_late(self, folded: FrameId) -> bool:
+        """Whether it has come after its turn: above the first id of this epoch, and not there yet."""
+        if self._seen is None or self._first is None or self.last is None or folded > self.last:
+            return False
+        return folded > self._first and (self._base | folded) not in self._seen
 
 
 def format_ranges(keys: Iterable[int] | BitMap64, *, max_ranges: int | None = None) -> str:

@@ -64,7 +64,7 @@ class Results:
             epoch=(self._delivered.max() >> ID_BITS) if self._delivered else 0,
             fixed_epoch=not counts_epochs,
             counting=bool(self._delivered),
-            together=True,
+            seen=self._delivered,
         )
         self._tally = Tally()
         # A predecessor may have died before it could tell.

@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from pyroaring import BitMap64
 
 from beamcast.core.errors import DataError, WorldError
 from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
@@ -205,14 +206,16 @@ class Inputs:
         epoch: int,
         fixed_epoch: bool = False,
         counting: bool = True,
-        together: bool = False,
+        seen: BitMap64 | None = None,
     ) -> None:
         """`epoch` is the one in which the inputs begin. With `fixed_epoch` only `begin_epoch` changes it, without an
-        id that goes back does; if not `counting`, only after `count_epochs`. `together`: a channel that is followed in
-        place of another one goes on in the epoch of that one."""
+        id that goes back does; if not `counting`, only after `count_epochs`. `seen`: the keys that have come, where
+        this is the only reader of a collector; a channel that is followed in place of another one then goes on in the
+        epoch of that one, and a late frame begins none."""
         self._counting = counting
         self._fixed = FixedEpoch(Epoch(epoch)) if fixed_epoch else None
-        self._shared = EpochTracker(Epoch(epoch), counting=counting) if together and not fixed_epoch else None
+        shared = seen is not None and not fixed_epoch
+        self._shared = EpochTracker(Epoch(epoch), counting=counting, seen=seen) if shared else None
         self._queue_length = queue_length
         self._server_queue: int | None = None
         self._id_fields = id_fields

@@ -152,3 +152,28 @@ def test_ids_that_go_back_before_the_count_begins_stay_in_the_epoch() -> None:
         3,
         frame_key(Epoch(1), FrameId(1)),
     ]
+
+
+def test_behind_a_collector_a_late_frame_begins_no_epoch_and_a_frame_once_more_does() -> None:
+    seen: set[int] = set()
+    tracker = EpochTracker(seen=seen)
+
+    def come(frame_id: int) -> int:
+        key = tracker.observe(FrameId(frame_id))
+        seen.add(key)
+        return key >> 48
+
+    assert [come(each) for each in (5, 6, 8, 7, 9)] == [0] * 5
+    assert come(6) == 1, "it has come in epoch 0 already"
+    assert [come(each) for each in (8, 7, 9)] == [1] * 3
+    assert come(2) == 2, "before the first id of the epoch"
+
+
+def test_behind_a_collector_no_late_frame_moves_what_comes_next() -> None:
+    seen: set[int] = set()
+    tracker = EpochTracker(seen=seen)
+    keys = []
+    for each in (1, 4, 2, 3, 5):
+        keys.append(tracker.observe(FrameId(each)))
+        seen.add(keys[-1])
+    assert keys == [1, 4, 2, 3, 5]
