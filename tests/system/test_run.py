@@ -47,6 +47,7 @@ SIMULATE = """
 frames = {frames}
 rate = "{rate} Hz"
 shape = [64, 64]
+start_delay = "1.5 s"
 """
 
 
@@ -218,7 +219,7 @@ def test_a_rank_that_comes_late_joins_a_run_that_has_begun_without_it(case: Case
         textwrap.dedent("""
         import sys, time
         if "beamcast.members.rank" in sys.orig_argv and {"--pool=work", "--rank=1"} <= set(sys.orig_argv):
-            time.sleep(4)
+            time.sleep(6)
         """)
     )
     path = f"{case.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"

@@ -35,13 +35,21 @@ class SimulatorMember:
     """Waits for the order to start, sends its frames, stays until the order to stop."""
 
     def __init__(
-        self, member: Member, simulator: Simulator, *, first_id: int, metadata: tuple[str, ...] = ()
+        self,
+        member: Member,
+        simulator: Simulator,
+        *,
+        first_id: int,
+        start_delay_s: float = 0.0,
+        metadata: tuple[str, ...] = (),
     ) -> None:
-        """`metadata`: the channels that the simulator serves besides its own."""
+        """`start_delay_s`: from the order to start to the first frame. `metadata`: the channels that the simulator
+        serves besides its own."""
         self._member = member
         self._simulator = simulator
         self._reported = first_id
         self._first_id = first_id
+        self._start_delay_s = start_delay_s
         self._metadata = metadata
         self._report: SimReport | None = None
         self.start = False
@@ -54,6 +62,9 @@ class SimulatorMember:
         self._member.serves = (self._simulator.channel, *self._metadata)
         self._member.now("ready")
         while not (self.start or self._over()):
+            time.sleep(0.005)
+        begin = time.monotonic() + self._start_delay_s
+        while time.monotonic() < begin and not self._over():
             time.sleep(0.005)
         if not self._over():
             self._member.now("running")
@@ -129,7 +140,11 @@ def main() -> None:
                 metadata=SimulatedMetadata(arguments.metadata, server) if arguments.metadata else None,
             )
             one = SimulatorMember(
-                member, simulator, first_id=simulation.first_id, metadata=tuple(arguments.metadata)
+                member,
+                simulator,
+                first_id=simulation.first_id,
+                start_delay_s=float(simulation.start_delay),
+                metadata=tuple(arguments.metadata),
             )
             member.live(collect=one.collect, obey=one.obey)
             one.run()
