@@ -44,12 +44,12 @@ class Simulation(Struct, frozen=True, kw_only=True):
     dataset: Annotated[str | None, Meta(description="HDF5 dataset path, such as /entry/data/data")] = None
     first_id: Annotated[int, Meta(ge=0, description="id of the first frame")] = 1
     start_delay: Annotated[
-        Seconds,
+        Seconds | None,
         Meta(
             description="how long after the run is ready the first frame is sent: clients of the result PV find it "
-            "and connect meanwhile"
+            "and connect meanwhile; absent: at once"
         ),
-    ] = Seconds(0.0)
+    ] = None
     seed: Annotated[int, Meta(ge=0, description="seed of the random images")] = 0
 
 

@@ -143,7 +143,7 @@ def main() -> None:
                 member,
                 simulator,
                 first_id=simulation.first_id,
-                start_delay_s=float(simulation.start_delay),
+                start_delay_s=float(simulation.start_delay or 0.0),
                 metadata=tuple(arguments.metadata),
             )
             member.live(collect=one.collect, obey=one.obey)
