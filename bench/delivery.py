@@ -256,28 +256,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="some of: memory unequal 512 4096 stacks")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "delivery.json")
     arguments = parser.parse_args()
+    common = {"pairs": arguments.pairs, "seconds": arguments.seconds, "window": arguments.window}
     measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "memory": lambda: [
             memory(512 * MIB, size=512, rate_hz=512.0),
             memory(64 * MIB, size=128, rate_hz=1500.0),
         ],
         "unequal": unequal_ranks,
-        "512": lambda: throughput(
-            512,
-            4000.0,
-            pairs=arguments.pairs,
-            replay="256 MiB",
-            seconds=arguments.seconds,
-            window=arguments.window,
-        ),
-        "4096": lambda: throughput(
-            4096,
-            200.0,
-            pairs=arguments.pairs,
-            replay="1 GiB",
-            seconds=arguments.seconds,
-            window=arguments.window,
-        ),
+        "512": lambda: throughput(512, 4000.0, replay="256 MiB", **common),
+        "4096": lambda: throughput(4096, 200.0, replay="1 GiB", **common),
         "stacks": lambda: stacked(1),  # a search for each subject: minutes
     }
     rows = []

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ FIRST_LIGHT = REPOSITORY / "examples" / "first-light" / "workflow.toml"
 def site_here(first_port: int) -> str:
     """The text of a site file: this machine, with a thousand ports of its own."""
     return f'extends = "local"\n[network.ports]\nfirst = {first_port}\nlast = {first_port + 999}\n'
+
+
+@contextmanager
+def detector(*words: str) -> Iterator[str]:
+    """A detector in a process of its own, a script that prints its port; gives where it serves."""
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield f"127.0.0.1:{process.stdout.readline().strip()}"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def run_command(folder: Path, site: Path, name: str, settings: Sequence[str]) -> list[str]:

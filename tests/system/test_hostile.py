@@ -1,13 +1,11 @@
 """Sources that change while they run, lie about their data, or say nothing: each frame has its end, nothing dies."""
 
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import hostile_source
 import pytest
+from launching import detector
 from test_run import Case, case
 
 __all__ = ["case"]
@@ -61,21 +59,9 @@ processor = "sums.py:Sums"
 """
 
 
-@contextmanager
-def source(case: Case) -> Iterator[str]:
+def source(case: Case) -> AbstractContextManager[str]:
     """The hostile detector; where it serves."""
-    process = subprocess.Popen(
-        [sys.executable, hostile_source.__file__, f"{case.prefix}:image", str(case.folder / "go")],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield f"127.0.0.1:{process.stdout.readline().strip()}"
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    return detector(hostile_source.__file__, f"{case.prefix}:image", str(case.folder / "go"))
 
 
 @pytest.mark.parametrize("delivery", [pytest.param("at-most-once", marks=pytest.mark.slow), "at-least-once"])

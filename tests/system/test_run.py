@@ -98,6 +98,11 @@ class Case:
         report: dict[str, Any] = json.loads((self.folder / "run" / "report.json").read_text())
         return report
 
+    def logs(self) -> str:
+        """The ends of all logs of the run, Parsl's too."""
+        paths = sorted([*self.folder.glob("run/logs/*.log"), *self.folder.glob("run/parsl/**/*.log")])
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-1500:]}" for path in paths)
+
     def members(self) -> list[psutil.Process]:
         """Processes that work for the run, wherever they hang."""
         return processes_of(self.folder)
@@ -452,7 +457,7 @@ def test_an_ordinary_user_in_a_path_with_spaces(tmp_path_factory: pytest.TempPat
             timeout=100,
             env={**os.environ, "HOME": str(folder), "USER": "nobody", "LOGNAME": "nobody"},
         )
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.returncode == 0, done.stderr[-3000:] + case.logs()
         assert case.report()["frames"]["collected"] == 200
         assert (folder / "run" / "report.json").stat().st_uid == nobody.pw_uid
         case.assert_nothing_left()

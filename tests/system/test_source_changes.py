@@ -1,31 +1,16 @@
 """A source that comes back with another structure while a run is under way, and frames as large as they get."""
 
 import contextlib
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import changing_source
 import large_source
 import psutil
 import pytest
+from launching import detector
 from test_run import Case, case
 
 __all__ = ["case"]
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
-
-
-@contextlib.contextmanager
-def detector(*words: str) -> Iterator[str]:
-    """A detector in a process of its own; where it serves."""
-    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield f"127.0.0.1:{process.stdout.readline().strip()}"
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def source(case: Case) -> "contextlib.AbstractContextManager[str]":

@@ -192,7 +192,7 @@ class Controller:
         asked = scheduler_of(site.provider) if scheduled else None
         return Allocations(
             starter,
-            jobs.enter_context(JobWatch(asked or ThisMachine(starter.runs))),
+            jobs.enter_context(JobWatch(asked or ThisMachine(starter.ask_of))),
             queued=scheduled,
             silence_s=HEARTBEATS_MISSED * float(self._plan.workflow.deadlines.heartbeat),
         )

@@ -35,7 +35,7 @@ from beamcast.pools.inputs import id_field_of, payload_bytes, queue_of_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import take_keys
 from beamcast.pva.environment import check_bound, free_port
-from beamcast.pva.id_field import id_reader
+from beamcast.pva.fields import id_reader
 from beamcast.pva.messages import (
     Answer,
     Counters,

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from beamcast.members.setup import Ground, leave, member_parser, prepare, run_me
 from beamcast.pva.declared import declared_object
 from beamcast.pva.environment import check_bound, free_port
 from beamcast.pva.messages import Counters, MemberId, Orders
+from beamcast.pva.rpc import KEPT_ANSWERS
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,9 @@ class Intake:
         self._record = record
         self._blank = blank
         self._lock = threading.Lock()
+        # One object for all: pvaccess mixes up the answers to clients that write at the same time (`pva.rpc`).
         self._ok = pvaccess.PvObject({"status": pvaccess.INT, "errorMessage": pvaccess.STRING})
+        self._refusals: deque[Any] = deque(maxlen=KEPT_ANSWERS)
         self._published = self._refused = 0
         self.stop = False
 
@@ -72,18 +76,22 @@ class Intake:
     def take(self, pv: Any) -> Any:
         """One frame by RPC; runs on a pvAccess thread. The answer has PvaPy's fields: status 0 is published."""
         with self._lock:
-            answer = self._ok.copy()
             try:
                 self._server.update(self._record, pv)
             except ValueError as error:
                 self._refused += 1
                 if self._refused == 1:
                     logger.warning("a frame is refused: %s", error)
-                answer["status"] = -1
-                answer["errorMessage"] = f"the frame does not have the structure of this source: {error}"
-            else:
-                self._published += 1
-            return answer
+                return self._refusal(f"the frame does not have the structure of this source: {error}")
+            self._published += 1
+            return self._ok
+
+    def _refusal(self, why: str) -> Any:
+        answer = self._ok.copy()
+        answer["status"] = -1
+        answer["errorMessage"] = why
+        self._refusals.append(answer)
+        return answer
 
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""

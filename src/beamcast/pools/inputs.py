@@ -17,7 +17,7 @@ from pyroaring import BitMap64
 
 from beamcast.core.errors import DataError, WorldError
 from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
-from beamcast.pva.id_field import id_reader
+from beamcast.pva.fields import id_reader
 from beamcast.pva.messages import Input
 
 # pvaccess may crash when a channel object goes away while its C++ threads still use it (seen with two name servers):

@@ -3,6 +3,19 @@
 from dataclasses import dataclass
 from typing import Self
 
+# Between a service's channel and whose line it is (`beamcast.pva.rpc`): EPICS allows it in no record's name.
+_LINE = "|"
+
+
+def line_of(channel: str, sender: str) -> str:
+    """The channel on which a service listens to one sender alone."""
+    return f"{channel}{_LINE}{sender}"
+
+
+def without_line(channel: str) -> str:
+    """The channel where whoever serves this one is found: the service's, if this is a line of it."""
+    return channel.partition(_LINE)[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

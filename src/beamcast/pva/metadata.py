@@ -17,22 +17,8 @@ import numpy as np
 
 from beamcast.core.errors import DataError
 from beamcast.core.joining import Row, Update
+from beamcast.pva.fields import GETTERS, INTEGER_GETTERS, field_type
 
-_GETTERS = {
-    "BOOLEAN": "getBoolean",
-    "BYTE": "getByte",
-    "UBYTE": "getUByte",
-    "SHORT": "getShort",
-    "USHORT": "getUShort",
-    "INT": "getInt",
-    "UINT": "getUInt",
-    "LONG": "getLong",
-    "ULONG": "getULong",
-    "FLOAT": "getFloat",
-    "DOUBLE": "getDouble",
-    "STRING": "getString",
-}
-_INTEGERS = {"BYTE", "UBYTE", "SHORT", "USHORT", "INT", "UINT", "LONG", "ULONG"}
 _NS_PER_S = 1_000_000_000
 # What an IOC's record has that was never processed: the EPICS epoch, 1990-01-01, to the nanosecond.
 _NEVER_S = 631_152_000
@@ -47,20 +33,12 @@ SERVER_QUEUE_UPDATES = 4000
 Reader = Callable[[Any], Any]
 
 
-def _kind(update: Any, name: str) -> Any:
-    """The type of a field ("a.b" for a nested one) as `getStructureDict` tells it; None where there is none."""
-    field: Any = update.getStructureDict()
-    for step in name.split("."):
-        field = field.get(step) if isinstance(field, dict) else None
-    return field
-
-
 def time_reader(update: Any, name: str) -> Reader:
     """How to read the time of updates that look like `update`: nanoseconds since 1970, or None where it is missing.
 
     The field is a pvAccess time, or a number of seconds. An update without it has no time.
     """
-    kind = _kind(update, name)
+    kind = field_type(update, name)
     if isinstance(kind, dict) and "secondsPastEpoch" in kind:
         seconds = methodcaller("getLong", f"{name}.secondsPastEpoch")
         nanoseconds = methodcaller("getInt", f"{name}.nanoseconds")
@@ -71,7 +49,7 @@ def time_reader(update: Any, name: str) -> Reader:
             return None if not rest and whole in (0, _NEVER_S) else whole * _NS_PER_S + rest
 
         return stamp
-    getter = _GETTERS.get(getattr(kind, "name", ""))
+    getter = GETTERS.get(getattr(kind, "name", ""))
     if getter is None or getter in ("getBoolean", "getString"):
         return lambda pv: None
     number = methodcaller(getter, name)
@@ -88,12 +66,12 @@ def time_reader(update: Any, name: str) -> Reader:
 
 def value_reader(update: Any, name: str = "value") -> Reader:
     """How to read the value: a number or text as it is, an array as a copy, an enumeration as its choice's text."""
-    kind = _kind(update, name)
+    kind = field_type(update, name)
     if isinstance(kind, dict) and {"index", "choices"} <= kind.keys():
         return lambda pv: _chosen(pv[name])
     if isinstance(kind, list):
         return lambda pv: np.array(pv[name])
-    getter = _GETTERS.get(getattr(kind, "name", ""))
+    getter = GETTERS.get(getattr(kind, "name", ""))
     return methodcaller(getter, name) if getter else itemgetter(name)
 
 
@@ -104,8 +82,8 @@ def _chosen(value: Any) -> Any:
 
 def id_reader(update: Any, name: str) -> Reader:
     """How to read an id; None for each update where the field is missing or no integer."""
-    kind = getattr(_kind(update, name), "name", "")
-    return methodcaller(_GETTERS[kind], name) if kind in _INTEGERS else lambda pv: None
+    kind = getattr(field_type(update, name), "name", "")
+    return methodcaller(GETTERS[kind], name) if kind in INTEGER_GETTERS else lambda pv: None
 
 
 class MetadataMonitor:

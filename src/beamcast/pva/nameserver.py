@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Self
 
 from beamcast.core.errors import WorldError
-from beamcast.pva.endpoint import Endpoint
+from beamcast.pva.endpoint import Endpoint, without_line
 from beamcast.pva.search import (
     BEACON_GUID_BYTES,
     BIG_ENDIAN,
@@ -255,7 +255,8 @@ class NameServer:
         sequence, must_reply, wanted = parse_search(payload, order)
         found: dict[Endpoint, list[int]] = {}
         for channel_id, name in wanted:
-            endpoint = self._channels.get(name)
+            known_as = without_line(name)
+            endpoint = self._channels.get(known_as)
             if endpoint is not None and self._gone.refuses(endpoint):
                 endpoint = None
             if endpoint is not None:
@@ -263,7 +264,7 @@ class NameServer:
             elif self._upstream:
                 self._start(self._pass_on(client, sequence, channel_id, name))
             elif len(client.pending) < MAX_PENDING:
-                _, waiting = client.pending.setdefault(name, (sequence, []))
+                _, waiting = client.pending.setdefault(known_as, (sequence, []))
                 if channel_id not in waiting:
                     waiting.append(channel_id)
         for endpoint, channel_ids in found.items():

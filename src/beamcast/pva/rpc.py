@@ -9,6 +9,7 @@ import itertools
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import cache
 from types import TracebackType
@@ -18,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamcast.core.errors import WorldError
+from beamcast.pva.endpoint import line_of
 from beamcast.pva.messages import Answer, Push, Request, decode_answer, decode_request, encode
-from beamcast.security.secret import Refused, ReplayGuard, RunSecret, seal, unseal
+from beamcast.security.secret import Opened, Refused, ReplayGuard, RunSecret, seal, unseal
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,15 @@ Bytes = NDArray[np.uint8]
 
 _FIELD = "envelope"
 _PAYLOAD = "payload"
+# There when the caller wants a line of its own.
+_LINE = "line"
+# pvaccess reads an answer after it has given up the interpreter, from where the next answer of the same service is put:
+# so many answers later one may go.
+KEPT_ANSWERS = 256
+# Each life of each member opens one.
+MAX_LINES = 1 << 16
+# A new line is used after this time, by which it is connected: a search takes 0.1 to 0.2 s, and nobody waits for it.
+LINE_SETTLE_S = 1.0
 
 
 @cache
@@ -37,8 +48,9 @@ def _blank(*fields: str) -> Any:
     return pvaccess.PvObject({field: [pvaccess.UBYTE] for field in fields})
 
 
-def _to_pv(envelope: bytes, payload: Bytes | None = None) -> Any:
-    pv = (_blank(_FIELD) if payload is None else _blank(_FIELD, _PAYLOAD)).copy()
+def _to_pv(envelope: bytes, payload: Bytes | None = None, *, line: bool = False) -> Any:
+    fields = (_FIELD, *([_PAYLOAD] if payload is not None else []), *([_LINE] if line else []))
+    pv = _blank(*fields).copy()
     pv.setScalarArray(_FIELD, np.frombuffer(envelope, dtype=np.uint8))
     if payload is not None:
         pv.setScalarArray(_PAYLOAD, payload)
@@ -60,6 +72,10 @@ class RpcEndpoint:
     `handle` runs on a pvAccess thread, one call at a time. A request that is not ours is answered with an empty
     envelope and counted in `refused`; it never reaches `handle`. `take_push` gets results that are pushed, with the
     bytes that came beside the message; without it they are refused.
+
+    Whoever asks more than once gets a line: a service of its own, under a name that begins with this channel's. In one
+    that several processes ask at the same time pvaccess 5.6 mixes up the answers, and may crash
+    (docs/decisions/0016-lines.md).
     """
 
     def __init__(
@@ -77,6 +93,8 @@ class RpcEndpoint:
         self._guard = ReplayGuard()
         self._lock = threading.Lock()
         self._server: Any = None
+        self._lines: set[str] = set()
+        self._kept: deque[Any] = deque(maxlen=KEPT_ANSWERS)
         self.refused = 0
         self.calls = 0
 
@@ -84,7 +102,7 @@ class RpcEndpoint:
         import pvaccess
 
         self._server = pvaccess.RpcServer()
-        self._server.registerService(self._channel, self._serve)
+        self._server.registerService(self._channel, self._serve_anyone)
         self._server.startListener()
         return self
 
@@ -92,19 +110,37 @@ class RpcEndpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.stopListener()
-        self._server.unregisterService(self._channel)
+        for channel in (self._channel, *self._lines):
+            self._server.unregisterService(channel)
+        self._lines.clear()
         self._server = None
 
-    def _serve(self, pv: Any) -> Any:
+    def _serve_anyone(self, pv: Any) -> Any:
+        return self._serve(pv, opens=pv.hasField(_LINE))
+
+    def _serve(self, pv: Any, *, opens: bool = False) -> Any:
         with self._lock:
-            try:
-                return _to_pv(self.answer(_from_pv(pv), self._payload(pv)))
-            except Refused as refusal:
-                self.refused += 1
-                logger.warning("request refused: %s", refusal)
-            except Exception:  # the boundary to C++: an exception there would end the process
-                logger.exception("request failed")
-            return _to_pv(b"")
+            answer = _to_pv(self._reply(pv, opens=opens))
+            self._kept.append(answer)
+            return answer
+
+    def _reply(self, pv: Any, *, opens: bool) -> bytes:
+        try:
+            opened = self._admit(_from_pv(pv))
+            if opens:
+                self._open_line(line_of(self._channel, opened.sender))
+            return self._answer(opened, self._payload(pv))
+        except Refused as refusal:
+            self.refused += 1
+            logger.warning("request refused: %s", refusal)
+        except Exception:  # the boundary to C++: an exception there would end the process
+            logger.exception("request failed")
+        return b""
+
+    def _open_line(self, line: str) -> None:
+        if line not in self._lines and len(self._lines) < MAX_LINES:
+            self._lines.add(line)
+            self._server.registerService(line, self._serve)
 
     def _payload(self, pv: Any) -> Bytes | None:
         """The bytes beside the message, where any are taken: to look for them costs as much as to read the message."""
@@ -114,17 +150,23 @@ class RpcEndpoint:
 
     def answer(self, envelope: bytes, payload: Bytes | None = None) -> bytes:
         """The sealed answer to a sealed request; Refused when the request, or what came beside it, is not ours."""
+        return self._answer(self._admit(envelope), payload)
+
+    def _admit(self, envelope: bytes) -> Opened:
         opened = unseal(self._secret, envelope, direction="request")
         self._guard.admit(opened)
         self.calls += 1
+        return opened
+
+    def _answer(self, opened: Opened, payload: Bytes | None) -> bytes:
         try:
             request = decode_request(opened.body)
         except ValueError as error:
             raise Refused(f"a message of {opened.sender} can't be read: {error}") from error
-        body = encode(self._answer(request, payload))
-        return seal(self._secret, direction="answer", sender="controller", counter=opened.counter, body=body)
+        body = encode(self._do(request, payload))
+        return seal(self._secret, direction="answer", sender=opened.sender, counter=opened.counter, body=body)
 
-    def _answer(self, request: Request, payload: Bytes | None) -> Answer:
+    def _do(self, request: Request, payload: Bytes | None) -> Answer:
         if not isinstance(request, Push):
             return self._handle(request)
         if self._take_push is None or payload is None:
@@ -134,66 +176,94 @@ class RpcEndpoint:
         return self._take_push(request, payload)
 
 
+class _Connection:
+    """What one thread asks through: the channel that anyone may ask and, soon after, a line of its own."""
+
+    def __init__(self, channel: str, sender: str) -> None:
+        self._channel = channel
+        self._sender = sender
+        self._client: Any = None
+        self._line: Any = None
+        self._line_since = 0.0
+        # Those that failed: one that goes may take its request along while pvaccess still works on it.
+        self._left: list[Any] = []
+
+    def wants_line(self, sender: str) -> bool:
+        """Whether the next request of this sender is to ask for one."""
+        return self._line is None and sender == self._sender
+
+    def client(self) -> Any:
+        """Who is to be asked now; made when it is first wanted."""
+        import pvaccess
+
+        if self._line is not None and time.monotonic() - self._line_since > LINE_SETTLE_S:
+            return self._line
+        if self._client is None:
+            self._client = pvaccess.RpcClient(self._channel)
+        return self._client
+
+    def line_is_open(self) -> None:
+        """Such a request was answered: connect."""
+        import pvaccess
+
+        own = line_of(self._channel, self._sender)
+        self._line, self._line_since = pvaccess.RpcClient(own), time.monotonic()
+
+    def leave(self) -> None:
+        """A client that failed once may stay deaf: the next call makes new ones."""
+        self._left += [each for each in (self._client, self._line) if each is not None]
+        self._client = self._line = None
+
+
 class RpcCaller:
     """The member's side: sends a request and waits for its answer. One thread at a time."""
 
     def __init__(self, channel: str, *, secret: RunSecret, sender: str) -> None:
+        """`sender` has to differ between processes."""
         self._channel = channel
         self._secret = secret
         self._sender = sender
-        self._client: Any = None
-        # Those that failed. One that goes takes its request along while the server may still be writing the answer, and
-        # the server's process can crash of it (`SerializationHelper::serializeFull` in pvAccessCPP).
-        self._left: list[Any] = []
+        self._connection = _Connection(channel, sender)
         # Time makes the counter grow over the lives of a member, counting makes it grow within one.
         self._counter = itertools.count(time.time_ns())
 
     def share(self, other: "RpcCaller") -> None:
         """Use the connection of another caller of this channel, on the same thread, under this one's own name."""
-        self._client = other.client()
-
-    def client(self) -> Any:
-        """The connection, made when it is first wanted."""
-        import pvaccess
-
-        if self._client is None:
-            self._client = pvaccess.RpcClient(self._channel)
-        return self._client
+        self._connection = other._connection
 
     def call(self, request: Request, *, timeout_s: float, payload: Bytes | None = None) -> Answer:
-        """One exchange; WorldError when there is no answer in time, or only a late one to an earlier request; Refused
-        when the answer is not the controller's. `payload` travels beside the envelope, which has to hold its
-        `digest`."""
+        """One exchange; WorldError when there is no answer in time, or only one to another request; Refused when the
+        answer is not the controller's. `payload` travels beside the envelope, which has to hold its `digest`."""
         import pvaccess
 
         counter = next(self._counter)
         body = encode(request)
         envelope = seal(self._secret, direction="request", sender=self._sender, counter=counter, body=body)
+        connection = self._connection
+        wants_line = connection.wants_line(self._sender)
+        pv = _to_pv(envelope, payload, line=wants_line)
         try:
-            answer = _from_pv(self.client().invoke(_to_pv(envelope, payload), timeout_s))
+            answer = _from_pv(connection.client().invoke(pv, timeout_s))
         except pvaccess.PvaException as error:
-            self._leave_client()
+            connection.leave()
             raise WorldError(
                 f"the controller ({self._channel}) does not answer: {error}", retry_may_help=True
             ) from error
-        return self._open(answer, counter)
-
-    def _leave_client(self) -> None:
-        """A client that failed once may stay deaf: the next call makes a new one."""
-        self._left.append(self._client)
-        self._client = None
-
-    def _open(self, envelope: bytes, counter: int) -> Answer:
-        if not envelope:
-            raise Refused("the controller refused the message", hint="is this the secret of this run?")
-        opened = unseal(self._secret, envelope, direction="answer")
-        if opened.counter != counter:
-            # Authentic, and late: that of an exchange which was given up. It says nothing about this one.
-            self._leave_client()
-            raise WorldError(
-                f"the controller ({self._channel}) answered an earlier request", retry_may_help=True
-            )
+        opened = self._open(answer, counter)
+        if wants_line:
+            connection.line_is_open()
         try:
             return decode_answer(opened.body)
         except ValueError as error:
             raise Refused(f"the answer can't be read: {error}") from error
+
+    def _open(self, envelope: bytes, counter: int) -> Opened:
+        if not envelope:
+            raise Refused("the controller refused the message", hint="is this the secret of this run?")
+        opened = unseal(self._secret, envelope, direction="answer")
+        if (opened.sender, opened.counter) != (self._sender, counter):
+            # Authentic, and of another exchange that pvaccess has mixed up with this one. It is over all the same.
+            raise WorldError(
+                f"the controller ({self._channel}) answered another request", retry_may_help=True
+            )
+        return opened

@@ -9,7 +9,7 @@ from typing import Any
 
 from beamcast.core.errors import DataError
 from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
-from beamcast.pva.id_field import id_reader
+from beamcast.pva.fields import id_reader
 from beamcast.pva.metadata import SERVER_QUEUE_UPDATES
 
 # Half a second of ids at 26 kHz may wait here between two heartbeats; for the server see `SERVER_QUEUE_UPDATES`.

@@ -1,6 +1,8 @@
 """Whether a rank's end was ours or its allocation's."""
 
 import itertools
+import time
+from collections.abc import Callable
 
 from beamcast.launch.jobs.fates import PATIENCE_S, End, Fate, fate_of
 from beamcast.launch.jobs.watch import Heard, JobWatch
@@ -109,3 +111,21 @@ def test_an_answer_that_is_wanted_comes_soon_and_an_ended_job_is_left_alone() ->
     watch._look("3")
     watch.soon("3")
     assert watch._due_in("3") == float("inf")
+
+
+def test_the_watch_goes_on_when_all_of_its_jobs_have_ended() -> None:
+    scheduler = TalkativeScheduler()
+    scheduler.word = CANCELLED
+    with JobWatch(scheduler) as watch:
+        watch.follow("3")
+        wait_for(lambda: watch.heard("3").word.is_over)
+        scheduler.word = RUNNING
+        watch.follow("4")
+        wait_for(lambda: watch.heard("4").word is RUNNING)
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -15,7 +15,7 @@ from typing import Protocol, Self
 from beamcast.config.site import PbsProvider, Provider, SlurmProvider
 from beamcast.launch.jobs.pbs import parse_qstat
 from beamcast.launch.jobs.slurm import parse_position, parse_sacct, parse_scontrol, parse_silent_nodes
-from beamcast.launch.jobs.words import UNKNOWN, JobEnd, JobState, JobWord
+from beamcast.launch.jobs.words import UNKNOWN, JobState, JobWord
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ FIRST_PERIOD_S = 1.0
 PERIOD_S = 10.0
 # Even when something has happened.
 LEAST_PERIOD_S = 1.0
+# The longest sleep, with no job to look at: whoever brings news wakes the watch.
+IDLE_S = 60.0
 # Listing all waiting jobs is more work for the scheduler than one job.
 POSITION_PERIOD_S = 30.0
 
@@ -104,18 +106,14 @@ class Pbs:
 
 
 class ThisMachine:
-    """Allocations of which no scheduler knows: they run, or have ended."""
+    """Allocations of which no scheduler knows: whoever started them tells."""
 
-    def __init__(self, runs: Callable[[str], bool]) -> None:
-        self._runs = runs
+    def __init__(self, ask: Callable[[str], JobWord]) -> None:
+        self._ask = ask
 
     def ask(self, job: str) -> JobWord:
         """As `Scheduler`."""
-        return (
-            JobWord(state=JobState.RUNNING)
-            if self._runs(job)
-            else JobWord(state=JobState.ENDED, end=JobEnd.COMPLETED)
-        )
+        return self._ask(job)
 
     def position(self, job: str, queue: str) -> int | None:
         """Nobody waits."""
@@ -192,7 +190,7 @@ class JobWatch:
             for job in due:
                 self._look(job)
             waits = [self._due_in(job) for job in tuple(self._heard)]
-            self._wake.wait(max(0.05, min(waits, default=60.0)))
+            self._wake.wait(max(0.05, min([IDLE_S, *waits])))
             self._wake.clear()
 
     def _due_in(self, job: str) -> float:

@@ -17,6 +17,7 @@ from msgspec import structs
 
 from beamcast.config.site import LocalProvider, MpiStart
 from beamcast.core.errors import UsageError, WorldError
+from beamcast.launch.jobs.words import JobEnd, JobState, JobWord
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import (
     allocation_nodes,
@@ -225,11 +226,16 @@ class ParslStart:
         """As `Starter`."""
         return self._room
 
-    def runs(self, job: str) -> bool:
-        """Whether a block without a scheduler, processes of this machine, still runs."""
+    def ask_of(self, job: str) -> JobWord:
+        """As `Starter`: a block without a scheduler is processes of this machine."""
         executor = next(each for each in self._kernel.executors.values() if job in each.job_ids_to_block)
         (status,) = executor.provider.status([job])
-        return not status.terminal
+        if not status.terminal:
+            return JobWord(state=JobState.RUNNING)
+        if status.exit_code is None:
+            return JobWord(state=JobState.ENDED, end=JobEnd.CANCELLED, reason=status.message or "")
+        end = JobEnd.FAILED if status.exit_code else JobEnd.COMPLETED
+        return JobWord(state=JobState.ENDED, end=end, exit_status=str(status.exit_code))
 
     def release(self, allocation: int) -> None:
         """Give an allocation back, with everything that still runs in it; nothing happens to one that has ended."""

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
+from beamcast.launch.jobs.words import JobWord
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.start.external import ExternalStart
 from beamcast.launch.start.starts import Generations, OnEnd
@@ -24,8 +25,8 @@ class Starter(AbstractContextManager["Starter"], Protocol):
         """Start ranks in an allocation; returns of how many starts `on_end` will tell the end, once each."""
         ...
 
-    def runs(self, job: str) -> bool:
-        """Whether an allocation of which no scheduler knows still runs."""
+    def ask_of(self, job: str) -> JobWord:
+        """What became of an allocation of which no scheduler knows."""
         ...
 
     def release(self, allocation: int) -> None:

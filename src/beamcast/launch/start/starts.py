@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from beamcast.launch.jobs.words import UNKNOWN, JobWord
+
 # Told once of each start: allocation, pool, rank (None: the whole MPI start), and an exit status or what went wrong.
 OnEnd = Callable[[int, str, int | None, int | str], None]
 # The generation with which each rank (pool, rank) is to begin.
@@ -15,9 +17,9 @@ class OthersAllocation:
         """Number 1, however many jobs it may be; no job that we know."""
         return 1, ""
 
-    def runs(self, job: str) -> bool:
+    def ask_of(self, job: str) -> JobWord:
         """Nobody knows."""
-        return True
+        return UNKNOWN
 
     def release(self, allocation: int) -> None:
         """It is not ours to give back: it ends with its ranks."""
