@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,8 @@ from types import FrameType
 from beamcast.members.parent import die_with_parent
 
 _PR_SET_CHILD_SUBREAPER = 36
+# What `multiprocessing` puts below the temporary folder, a socket whose path may have 107 characters.
+_LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 
 
 def command(pool: str) -> str:
@@ -32,13 +35,25 @@ def run_pool(words: Sequence[str]) -> int:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, _end)
-    try:
-        # In a process without threads nothing can go wrong between fork and exec.
-        pool = subprocess.Popen(words, preexec_fn=partial(die_with_parent, os.getpid()))
-        return _status_of(pool.pid)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _end_children()
+    with _temporary_folder():
+        try:
+            # In a process without threads nothing can go wrong between fork and exec.
+            pool = subprocess.Popen(words, preexec_fn=partial(die_with_parent, os.getpid()))
+            return _status_of(pool.pid)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            _end_children()
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[None]:
+    """All that is started below has this folder for temporary files, and it goes with the pool, which is often killed
+    and then leaves its own. Where the path would get too long there is none: such a path is a batch job's, and goes
+    with the job."""
+    with suppress(FileNotFoundError), tempfile.TemporaryDirectory(prefix="bc-") as folder:
+        if len(folder) <= _LONGEST_FOLDER:
+            os.environ["TMPDIR"] = folder
+        yield
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -13,19 +13,22 @@ import pytest
 # Starts a process that takes the place of a forgotten worker, and says which it is.
 LEAVES_ONE = """
     import os, subprocess, sys
+    import tempfile
     left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-    print(left.pid, flush=True)
+    print(left.pid, tempfile.mkdtemp(), flush=True)
 """
 
 
-def start(folder: Path, end: str) -> "tuple[subprocess.Popen[str], psutil.Process]":
-    """The pool's process, and the one that it has started."""
+def start(folder: Path, end: str) -> "tuple[subprocess.Popen[str], psutil.Process, Path]":
+    """The pool's process, the one that it has started, and the temporary folder that it has made."""
     script = folder / "pool.py"
     script.write_text(textwrap.dedent(LEAVES_ONE) + end)
     words = [sys.executable, "-m", "beamcast.members.workers", sys.executable, str(script)]
     pool = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert pool.stdout is not None
-    return pool, psutil.Process(int(pool.stdout.readline()))
+    pid, left = pool.stdout.readline().split()
+    assert Path(left).is_dir()
+    return pool, psutil.Process(int(pid)), Path(left)
 
 
 def wait_gone(process: psutil.Process) -> None:
@@ -40,15 +43,17 @@ def wait_gone(process: psutil.Process) -> None:
     [("", 0), ("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 128 + 9)],
 )
 def test_orphans_end_with_the_pool(tmp_path: Path, end: str, status: int) -> None:
-    pool, orphan = start(tmp_path, end)
+    pool, orphan, left = start(tmp_path, end)
     with pool:
         assert pool.wait(10) == status
     wait_gone(orphan)
+    assert not left.exists()
 
 
 def test_the_order_to_end_reaches_all(tmp_path: Path) -> None:
-    pool, orphan = start(tmp_path, "import time; time.sleep(600)")
+    pool, orphan, left = start(tmp_path, "import time; time.sleep(600)")
     with pool:
         pool.send_signal(signal.SIGTERM)
         assert pool.wait(10) == 128 + signal.SIGTERM
     wait_gone(orphan)
+    assert not left.exists()
