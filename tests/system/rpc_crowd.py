@@ -1,5 +1,6 @@
 """A service of sealed messages and its name server (`serve`), or one of the processes that ask it (`call`)."""
 
+import os
 import sys
 import time
 
@@ -24,13 +25,13 @@ def serve(name_port: int, port: int) -> None:
     """Until stdin ends."""
     at = Endpoint("127.0.0.1", port)
     apply_environment(server_environment(address=at.host, port=port, name_servers=[f"127.0.0.1:{name_port}"]))
-    with (
-        NameServer(host="127.0.0.1", port=name_port) as names,
-        RpcEndpoint(CHANNEL, secret=SECRET, handle=handle),
-    ):
+    with NameServer(host="127.0.0.1", port=name_port) as names:
+        endpoint = RpcEndpoint(CHANNEL, secret=SECRET, handle=handle).start()
         names.serve_at({CHANNEL: at})
         print("ready", flush=True)
         sys.stdin.read()
+        print(endpoint.calls)
+    os._exit(0)
 
 
 def call(name_port: int, until: float, number: int) -> None:

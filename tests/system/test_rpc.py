@@ -14,8 +14,8 @@ import pytest
 from requirements import REPOSITORY
 
 pytestmark = pytest.mark.system
-CALLERS = 6
-SECONDS = 8.0
+CALLERS = 4
+SECONDS = 5.0
 
 
 def ordinary_user() -> list[str]:

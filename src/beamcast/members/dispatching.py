@@ -473,12 +473,12 @@ def main() -> None:
         one = Dispatching(member, server, plan, run_dir=ground.run_dir)
         secret = RunSecret.read(ground.run_dir / SECRET_FILE)
         member.rpc_port = _lease(ground)
-        with RpcEndpoint(plan.channel, secret=secret, handle=one.handle):
-            time.sleep(0.05)
-            check_bound([member.rpc_port])
-            member.rpc_channel = plan.channel
-            with member.live(collect=one.collect, obey=one.obey):
-                one.run()
+        RpcEndpoint(plan.channel, secret=secret, handle=one.handle).start()
+        time.sleep(0.05)
+        check_bound([member.rpc_port])
+        member.rpc_channel = plan.channel
+        with member.live(collect=one.collect, obey=one.obey):
+            one.run()
         return EXIT_FAILED if member.abandoned else EXIT_DONE
 
     leave(run_member(ground, identity, body))

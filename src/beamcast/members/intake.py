@@ -40,23 +40,22 @@ class Intake:
         # One object for all: pvaccess mixes up the answers to clients that write at the same time (`pva.rpc`).
         self._ok = pvaccess.PvObject({"status": pvaccess.INT, "errorMessage": pvaccess.STRING})
         self._refusals: deque[Any] = deque(maxlen=KEPT_ANSWERS)
+        self._service: Any = None
         self._published = self._refused = 0
         self.stop = False
 
     def run(self, *, rpc: str, ground: Ground) -> None:
         """Until told to stop; `rpc` is the channel of the service, empty for none."""
         self._server.addRecord(self._record, self._blank)
-        service = self._open_service(rpc, ground) if rpc else None
+        if rpc:
+            self._open_service(rpc, ground)
         self._member.serves = (self._record,)
         self._member.now("ready")
-        try:
-            while not (self.stop or self._member.abandoned):
-                time.sleep(0.02)
-        finally:
-            if service is not None:
-                service.stopListener()
+        while not (self.stop or self._member.abandoned):
+            time.sleep(0.02)
 
-    def _open_service(self, channel: str, ground: Ground) -> Any:
+    def _open_service(self, channel: str, ground: Ground) -> None:
+        """It lasts as long as the process (`beamcast.pva.rpc.RpcEndpoint.start`)."""
         import pvaccess
 
         join = ground.join
@@ -65,13 +64,12 @@ class Intake:
         )
         # The server reads the environment when it starts: the second one of this process gets a port of its own.
         os.environ["EPICS_PVAS_SERVER_PORT"] = str(port)
-        service = pvaccess.RpcServer()
-        service.registerService(channel, self.take)
-        service.startListener()
+        self._service = pvaccess.RpcServer()
+        self._service.registerService(channel, self.take)
+        self._service.startListener()
         time.sleep(0.05)
         check_bound([port])
         self._member.rpc_channel, self._member.rpc_port = channel, port
-        return service
 
     def take(self, pv: Any) -> Any:
         """One frame by RPC; runs on a pvAccess thread. The answer has PvaPy's fields: status 0 is published."""

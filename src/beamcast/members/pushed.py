@@ -188,12 +188,12 @@ def main() -> None:
             port=ground.port,
         )
         member.rpc_address, member.rpc_port = _face_the_cluster(ground)
-        with RpcEndpoint(arguments.service, secret=secret, handle=_no_messages, take_push=one.take):
-            time.sleep(0.05)
-            check_bound([member.rpc_port])
-            member.rpc_channel = arguments.service
-            with member.live(collect=one.collect, obey=one.obey):
-                one.run()
+        RpcEndpoint(arguments.service, secret=secret, handle=_no_messages, take_push=one.take).start()
+        time.sleep(0.05)
+        check_bound([member.rpc_port])
+        member.rpc_channel = arguments.service
+        with member.live(collect=one.collect, obey=one.obey):
+            one.run()
         return EXIT_FAILED if member.abandoned else EXIT_DONE
 
     leave(run_member(ground, identity, body))

@@ -7,6 +7,7 @@ for ever, and their command lines don't say of which run they are.
 
 import ctypes
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,7 +28,8 @@ _LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 def command(pool: str) -> str:
     """The shell line that runs Parsl's line `pool` in this way: with the controller's interpreter, where nodes have it
     too."""
-    return f'"$(command -v {sys.executable} || command -v python3)" -m beamcast.members.workers {pool}'
+    ours = shlex.quote(sys.executable)
+    return f'"$(if [ -e {ours} ]; then echo {ours}; else command -v python3; fi)" -m beamcast.members.workers {pool}'
 
 
 def run_pool(words: Sequence[str]) -> int:

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -98,7 +97,9 @@ class RpcEndpoint:
         self.refused = 0
         self.calls = 0
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
+        """Serve until the process ends. One that may be asked can't be stopped: pvaccess would wait for its threads
+        with the interpreter in its hands, and a thread that has a request waits for the interpreter."""
         import pvaccess
 
         self._server = pvaccess.RpcServer()
@@ -106,13 +107,9 @@ class RpcEndpoint:
         self._server.startListener()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def give_up(self) -> None:
+        """End a service of which nobody has heard yet."""
         self._server.stopListener()
-        for channel in (self._channel, *self._lines):
-            self._server.unregisterService(channel)
-        self._lines.clear()
         self._server = None
 
     def _serve_anyone(self, pv: Any) -> Any:

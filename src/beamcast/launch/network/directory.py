@@ -82,7 +82,7 @@ def serve_pvs(at: Endpoint, name_server: str) -> Any:
 def serve_rpc(at: Endpoint, name_server: str, endpoint: RpcEndpoint) -> RpcEndpoint:
     """Start a service beside `serve_pvs`, which may face another network: the environment is read when each starts."""
     os.environ.update(server_environment(address=at.host, port=at.port, name_servers=[name_server]))
-    started = endpoint.__enter__()
+    started = endpoint.start()
     time.sleep(SETTLE_S)
     return started
 

@@ -57,7 +57,8 @@ def open_network(
     handle: Callable[[Request], Answer],
     take: Callable[[str | None], Take],
 ) -> Opened:
-    """Start all of it, to be ended by `stack`; what members need to find it is written into the run directory.
+    """Start all of it; what members need to find it is written into the run directory. The name servers are ended by
+    `stack`; what pvaccess serves here is there until the process ends (`beamcast.pva.rpc.RpcEndpoint.start`).
 
     `handle` answers the members; `take` of a pool's name (None: the run) answers the writers of its control PV.
     WorldError where an address or a port is missing.
@@ -70,14 +71,12 @@ def open_network(
     server, pvs_at = leases.serve(
         sides.beamline, lambda at: serve_pvs(at, name_server), lambda server: server.stop()
     )
-    stack.callback(server.stop)
     pvs = RunPvs(server, plan.prefix, [pool.name for pool in plan.pools], take=take)
-    commands, rpc_at = leases.serve(
+    _, rpc_at = leases.serve(
         sides.cluster,
         lambda at: serve_rpc(at, name_server, RpcEndpoint(join.rpc_channel, secret=secret, handle=handle)),
-        lambda served: served.__exit__(None, None, None),
+        lambda served: served.give_up(),
     )
-    stack.callback(commands.__exit__, None, None, None)
     names.serve_at({join.rpc_channel: rpc_at, **dict.fromkeys(pvs.channels, pvs_at), **_elsewhere(plan)})
     return Opened(names, pvs)
 

@@ -245,9 +245,11 @@ class ParslStart:
     def complaint(self, allocation: int) -> str:
         """The last lines that the job's script wrote to stderr; "" where there are none."""
         resource = self._executor_of(allocation).provider.resources.get(self._jobs.get(allocation), {})
+        # Parsl's local provider names the script only.
+        path = resource.get("job_stderr_path") or f"{resource.get('script_path')}.err"
         try:
-            lines = Path(resource["job_stderr_path"]).read_text(errors="replace").splitlines()
-        except (KeyError, OSError):
+            lines = Path(path).read_text(errors="replace").splitlines()
+        except OSError:
             return ""
         return "\n".join(lines[-COMPLAINT_LINES:])
 
