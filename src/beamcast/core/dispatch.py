@@ -247,6 +247,11 @@ class Dispatcher:
         """Whether a rank is present."""
         return rank in self._ranks.present
 
+    def oldest_sent(self, rank: int) -> int | None:
+        """The frame that was sent to a rank first, of those that it has not acked; None where it has none."""
+        present = self._ranks.present.get(rank)
+        return None if present is None else next(iter(present.outstanding), None)
+
     # Events of the results.
 
     def ack(self, ack: Ack, *, now: float) -> list[Action]:

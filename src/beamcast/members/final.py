@@ -28,7 +28,9 @@ def final_acks(dispatcher: str, ground: Ground, identity: MemberId) -> Callable[
             window_frames=None,
             retires=True,
             leaf="",
-            connected=lambda: True,
+            receiving=lambda: True,
+            reopen=lambda: None,
+            idle=lambda: False,
         )
 
     return acks

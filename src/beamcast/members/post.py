@@ -29,6 +29,7 @@ from beamcast.core.dispatch_protocol import (
 from beamcast.core.ids import ID_MASK
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.replay import ReplayLimits
+from beamcast.core.transit import Transit
 from beamcast.members.outbox import Outbox
 from beamcast.members.spill import SpillStore
 from beamcast.pools.acks import SESSION_BITS, SILENCE_S
@@ -75,6 +76,7 @@ class Post:
         self._payloads: dict[int, Any] = {}
         self._heard: dict[int, float] = {}
         self._generation: dict[int, int] = {}
+        self._transit = Transit()
         self._store = SpillStore(spill_folder, lock=lock, done=self._disk_done)
         self._lock = lock
 
@@ -142,8 +144,8 @@ class Post:
         return not self.dispatcher.has(rank) and not self.dispatcher.results_of(rank)
 
     def progress(self, message: Progress, *, now: float) -> bool:
-        """A rank reports. False when it is not known here and has to join first."""
-        if self._generation.get(message.rank) == message.generation:
+        """A rank reports. False when it has to join before it gets frames: it is not known here, or cut off."""
+        if known := self._generation.get(message.rank) == message.generation:
             self._heard[message.rank] = now
         ack = Ack(
             rank=message.rank,
@@ -157,7 +159,23 @@ class Post:
         processed.update(ack.processed)
         dropped.update(ack.dropped)
         self._act(self.dispatcher.ack(ack, now=now))
-        return self._generation.get(message.rank) == message.generation
+        return known and not self._lost_on_the_way(message, now)
+
+    def _lost_on_the_way(self, message: Progress, now: float) -> bool:
+        """Whether what was sent to a rank can't arrive any more: it has to join again."""
+        rank = message.rank
+        if message.processed or message.dropped or message.failed:
+            self._transit.arrived(rank)
+        if not message.idle:
+            self._transit.busy(rank)
+            return False
+        oldest = self.dispatcher.oldest_sent(rank)
+        lost = self._transit.is_lost(rank, oldest, now=now)
+        if lost:
+            logger.warning(
+                "rank %d has nothing in hand: frame %s and later ones never came there", rank, oldest
+            )
+        return lost
 
     def take_acked(self) -> dict[int, AckedKeys]:
         """What ranks have said they did, since the last call."""

@@ -231,8 +231,13 @@ class Rank:
             window_frames=duty.pool.window if duty.pool.input == "source" else None,
             retires=duty.retires,
             leaf=duty.leaf,
-            connected=self._inputs.connected,
+            receiving=lambda: not self.steering.reopen and self._inputs.receiving(),
+            reopen=self._reopen,
+            idle=lambda: self._loop.quiet_for() > 0,
         )
+
+    def _reopen(self) -> None:
+        self.steering.reopen = True
 
     def run(self) -> None:
         """From the first order to the last frame."""

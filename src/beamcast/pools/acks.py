@@ -34,6 +34,8 @@ RETIRE_DELAY_S = 0.1
 IDLE_PERIOD_S = 0.25
 SILENCE_S = 1.5
 RPC_TIMEOUT_S = 1.0
+# A fresh monitor that has had no update by then is left for another one.
+FRESH_S = 5.0
 SESSION_BITS = 20
 
 
@@ -51,19 +53,23 @@ class Acks:
         window_frames: int | None,
         retires: bool,
         leaf: str | None,
-        connected: Callable[[], bool],
+        receiving: Callable[[], bool],
+        reopen: Callable[[], None],
+        idle: Callable[[], bool],
     ) -> None:
         """`window_frames`: how many a rank may hold that gets its frames from the dispatcher, and has to report for
         credit; None for others. `retires`: the outputs are final. `leaf`: for whose branch a frame ends that is
-        dropped here; None where that does not end it. `connected`: whether the monitor is connected now."""
+        dropped here; None where that does not end it. `receiving`: whether the monitor is connected and has had an
+        update; `reopen`: make a fresh one; `idle`: whether no frame waits or is in work."""
         self._tally = tally
         self._caller = caller
         self._pool, self._rank = pool, rank
         # A monitor that was interrupted has lost what was queued for it: the rank then joins once more, as another
         # session of the same generation.
         self._session = generation << SESSION_BITS
-        self._connected = connected
-        self._was_connected = True
+        self._receiving, self._reopen, self._idle = receiving, reopen, idle
+        # The first monitor is fresh, and so is each that was made since the dispatcher could be reached again.
+        self._fresh_since: float | None = time.monotonic()
         self._credits = window_frames is not None
         self._pace = AckPace(
             window_frames=window_frames, delay_s=CREDIT_DELAY_S if self._credits else RETIRE_DELAY_S
@@ -76,7 +82,7 @@ class Acks:
         self._wake = threading.Event()
         self._ended = False
         self._joined = not self._credits
-        self._told_at = 0.0
+        self._told_at = self._interrupted_at = 0.0
         self._thread = threading.Thread(target=self._run, name="acks", daemon=True)
 
     def start(self) -> None:
@@ -122,27 +128,46 @@ class Acks:
         if self._credits:
             self._keep_joined()
         tally, now = self._tally, time.monotonic()
-        idle = now - self._told_at > IDLE_PERIOD_S
-        if not (self._pace.due(self._done_frames(), now) or idle or at_once):
+        # Looked at before the tally is taken: what is done in between is told with it.
+        has_none = self._idle()
+        long_silent = now - self._told_at > IDLE_PERIOD_S
+        if not (self._pace.due(self._done_frames(), now) or long_silent or at_once):
             return
         processed, dropped, failed = (
             take_keys(tally.processed),
             take_keys(tally.dropped),
             take_keys(tally.failed),
         )
-        self._tell(processed, dropped, failed)
+        self._tell(processed, dropped, failed, idle=has_none)
 
     def _keep_joined(self) -> None:
-        connected = self._connected()
-        if connected and not self._was_connected:
-            self._session += 1
-            self._joined = False
-        self._was_connected = connected
-        if connected and not self._joined:
+        """A monitor that pvaccess has taken up again by itself is not used: what is sent before its first update may be
+        lost. Nor is a search begun while nobody answers: its pauses would grow."""
+        receiving = self._receiving()
+        if self._joined and not receiving:
+            self._begin_session()
+        if self._joined:
+            return
+        if self._fresh_since is None:
+            if self._told_at > self._interrupted_at:
+                self._reopen()
+                self._fresh_since = time.monotonic()
+        elif receiving:
             self._exchange(Join(pool=self._pool, rank=self._rank, generation=self._session))
             self._joined = True
+        elif time.monotonic() - self._fresh_since > FRESH_S:
+            self._fresh_since, self._interrupted_at = None, time.monotonic()
 
-    def _tell(self, processed: Sequence[int], dropped: Sequence[int], failed: Sequence[int]) -> None:
+    def _begin_session(self) -> None:
+        """What was under way to this rank is lost."""
+        logger.warning("session %d is over: frames on their way here are lost", self._session)
+        self._session += 1
+        self._joined = False
+        self._fresh_since, self._interrupted_at = None, time.monotonic()
+
+    def _tell(
+        self, processed: Sequence[int], dropped: Sequence[int], failed: Sequence[int], *, idle: bool
+    ) -> None:
         with self._lock:
             for name, keys in (("processed", processed), ("dropped", dropped), ("failed", failed)):
                 self._done[name].update(keys)
@@ -157,11 +182,11 @@ class Acks:
                     processed=_packed(processed),
                     dropped=_packed(dropped),
                     failed=tuple((key, "the processor raised") for key in failed),
+                    idle=idle,
                 )
             )
-            if answer is not None and not answer.known:
-                self._session += 1
-                self._joined = False
+            if answer is not None and not answer.known and self._joined:
+                self._begin_session()
         # A frame that a later pool drops or fails on is final too: no result of it will come.
         over = [*dropped, *failed]
         again = take_keys(self._tally.again)

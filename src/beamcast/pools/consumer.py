@@ -53,6 +53,9 @@ class ConsumerLoop:
             if steering.inputs is not None:
                 self._follow(steering.inputs)
                 steering.inputs = None
+            if steering.reopen:
+                inputs.reopen()
+                steering.reopen = False
             channels = inputs.channels
             if len(channels) == 1 and channels[0].probe is not None:
                 self._wait_and_burst(channels[0], empty)

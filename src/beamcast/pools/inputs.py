@@ -241,6 +241,12 @@ class Inputs:
         self.channels = kept + [self._monitor(spec) for spec in wanted if spec not in have]
         return left
 
+    def reopen(self) -> None:
+        """Monitor all of them anew. What has come and was not taken yet is given up."""
+        for channel in self.channels:
+            channel.close()
+        self.channels = [self._monitor(channel.spec) for channel in self.channels]
+
     def leave(self) -> bool:
         """Receive nothing more. False where the data distributor shares the frames out: it keeps on giving turns to a
         monitor that is stopped, as long as its channel is there."""
@@ -272,9 +278,10 @@ class Inputs:
         if self._fixed is not None and epoch > self._fixed.epoch:
             self._fixed.epoch = Epoch(epoch)
 
-    def connected(self) -> bool:
-        """Whether all monitors are connected now."""
-        return all(channel.connected for channel in self.channels)
+    def receiving(self) -> bool:
+        """Whether all monitors are connected now, and each has had its first update: before that, updates may become
+        one on their way."""
+        return all(channel.probe is not None and channel.connected for channel in self.channels)
 
     def probed(self) -> bool:
         """Whether every monitor has received its first update; DataError when the id field is missing."""

@@ -16,6 +16,8 @@ class Steering:
     stop: bool = False
     drain: bool = False
     inputs: tuple[Input, ...] | None = None
+    # Monitor the inputs anew; taken back when that is done.
+    reopen: bool = False
     released: bytes = b""
     commands: queue.SimpleQueue[Command] = field(default_factory=queue.SimpleQueue)
     # Set by the command to drain: asked again and again whether the rank has nothing left to do.

@@ -380,7 +380,7 @@ class Join(Message, frozen=True, kw_only=True, omit_defaults=True, tag="join"):
 class Progress(Message, frozen=True, kw_only=True, omit_defaults=True, tag="progress"):
     """To the dispatcher: what a rank did with its frames. Repeated unchanged until it is answered.
 
-    Without any frame it says that the rank lives.
+    Without any frame it says that the rank lives. `idle`: it has no other frames than those, in its queue or in work.
     """
 
     pool: str
@@ -390,6 +390,7 @@ class Progress(Message, frozen=True, kw_only=True, omit_defaults=True, tag="prog
     processed: bytes = b""
     dropped: bytes = b""
     failed: tuple[tuple[int, str], ...] = ()
+    idle: bool = False
 
 
 class Retired(Message, frozen=True, kw_only=True, omit_defaults=True, tag="retired"):
@@ -416,7 +417,8 @@ class Push(Message, frozen=True, kw_only=True, omit_defaults=True, tag="push"):
 
 
 class Taken(Message, frozen=True, kw_only=True, omit_defaults=True, tag="taken"):
-    """The dispatcher's answer, or the result server's. `known` is False for a rank that has to join again."""
+    """The dispatcher's answer, or the result server's. `known` is False for a rank that has to join again, with a
+    fresh monitor."""
 
     known: bool = True
 
