@@ -100,7 +100,7 @@ class Bench:
 
     def ids(self, out: str) -> list[int]:
         path = self.folder / out
-        return [int(line) for line in path.read_text().splitlines()[:-1]] if path.exists() else []
+        return [int(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
     def end(self) -> None:
         for process in self._processes:

@@ -189,7 +189,9 @@ class Stream:
 
         def ids() -> list[int]:
             process.kill()
-            return [int(line) for line in out.read_text().splitlines()[:-1]]
+            return [
+                int(line) for line in out.read_text().split("\n")[:-1]
+            ]  # the last one may be half written
 
         return ids
 
