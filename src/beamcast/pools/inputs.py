@@ -180,10 +180,12 @@ class MonitoredChannel:
         return bool(self._channel.isConnected())
 
     def counters(self) -> tuple[int, int, int]:
-        """(frames received, server overruns, rejected by the full receiver queue) as pvAccess counts updates."""
+        """(frames received, server overruns, rejected by the full receiver queue) as pvAccess counts updates, but for
+        the probe."""
         monitor = self._channel.getMonitorCounters()
         queue = self.queue.getCounters()
-        return monitor.get("nReceived", 0) + self.more, monitor.get("nOverruns", 0), queue.get("nRejected", 0)
+        received = monitor.get("nReceived", 0) + self.more - (self.probe is not None)
+        return received, monitor.get("nOverruns", 0), queue.get("nRejected", 0)
 
     def pause(self) -> None:
         """Receive nothing more; what has come can still be taken. May be called again."""
@@ -221,6 +223,7 @@ class Inputs:
         self._id_fields = id_fields
         self._epoch = epoch
         self.channels: list[MonitoredChannel] = []
+        self._left_counters = (0, 0, 0)
         # What came from which producer, by its rank; appended by a collector's loop, taken by the heartbeat.
         self.gathered: defaultdict[int, list[int]] = defaultdict(list)
 
@@ -235,17 +238,24 @@ class Inputs:
         """Connect to what is wanted and not yet monitored, leave what is not wanted any more; returns those left."""
         kept = [channel for channel in self.channels if channel.spec in wanted]
         left = [channel for channel in self.channels if channel.spec not in wanted]
-        for channel in left:
-            channel.close()
+        self._close(left)
         have = {channel.spec for channel in kept}
         self.channels = kept + [self._monitor(spec) for spec in wanted if spec not in have]
         return left
 
     def reopen(self) -> None:
         """Monitor all of them anew. What has come and was not taken yet is given up."""
-        for channel in self.channels:
-            channel.close()
+        self._close(self.channels)
         self.channels = [self._monitor(channel.spec) for channel in self.channels]
+
+    def _close(self, channels: list[MonitoredChannel]) -> None:
+        self._left_counters = _sums([self._left_counters, *(channel.counters() for channel in channels)])
+        for channel in channels:
+            channel.close()
+
+    def counters(self) -> tuple[int, int, int]:
+        """As `MonitoredChannel.counters`, of all monitors that there have been."""
+        return _sums([self._left_counters, *(channel.counters() for channel in self.channels)])
 
     def leave(self) -> bool:
         """Receive nothing more. False where the data distributor shares the frames out: it keeps on giving turns to a
@@ -315,3 +325,8 @@ class Inputs:
             for channel in self.channels
             if channel.probe is not None
         }
+
+
+def _sums(counters: list[tuple[int, int, int]]) -> tuple[int, int, int]:
+    received, overruns, rejected = map(sum, zip(*counters, strict=True))
+    return received, overruns, rejected

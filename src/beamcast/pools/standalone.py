@@ -250,12 +250,7 @@ class StandaloneRank:
                 self._pvs.update(self._counters())
 
     def _counters(self) -> Counters:
-        received = overruns = rejected = 0
-        for channel in self._inputs.channels:
-            got, overrun, refused = channel.counters()
-            # The first update is the probe.
-            received += max(got - (channel.probe is not None), 0)
-            overruns, rejected = overruns + overrun, rejected + refused
+        received, overruns, rejected = self._inputs.counters()
         processed, dropped, failed = self._tally.counts()
         return Counters(
             received=received,

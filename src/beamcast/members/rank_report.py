@@ -1,0 +1,69 @@
+"""What a rank reports of itself: counters and facts, read from its parts without a lock."""
+
+from beamcast.core.keyset import encode_keys
+from beamcast.members.rank_parts import RankParts
+from beamcast.pools.inputs import payload_bytes
+from beamcast.pools.tally import take_keys
+from beamcast.pva.messages import Counters
+
+
+class RankReport:
+    """Of one rank; on the heartbeat thread."""
+
+    def __init__(self, parts: RankParts) -> None:
+        self._parts = parts
+
+    def counters(self) -> Counters:
+        """Since the start."""
+        parts = self._parts
+        received, overruns, rejected = parts.inputs.counters()
+        window = parts.window
+        processed, dropped, failed = parts.tally.counts()
+        return Counters(
+            received=received,
+            processed=processed,
+            dropped=dropped,
+            failed=failed,
+            published=parts.output.published,
+            duplicates=parts.tally.duplicates + (window.duplicates if window else 0),
+            late=window.late if window else 0,
+            bytes_received=received * self._frame_bytes(),
+            queued=parts.loop.queued,
+            server_overruns=overruns,
+            receiver_rejected=rejected,
+            busy_s=parts.work.busy_s,
+        )
+
+    def facts(self) -> dict[str, float]:
+        """What only some ranks have to say."""
+        parts, facts = self._parts, {}
+        if parts.gatherer is not None:
+            facts["incomplete"] = float(parts.gatherer.incomplete)
+        if parts.admit is not None:
+            facts["sealed_refused"] = float(parts.admit.refused)
+        if parts.feed is not None and parts.joined is not None:
+            facts["metadata_unmatched"] = float(parts.joined.unmatched)
+            facts["metadata_waited_s"] = round(parts.feed.waited_s, 3)
+        return facts
+
+    def gathered(self) -> dict[int, bytes]:
+        """What a collector received since the last call, by the producer's rank: serialised bitmaps."""
+        taken = {producer: take_keys(keys) for producer, keys in self._parts.inputs.gathered.items()}
+        return {producer: encode_keys(keys) for producer, keys in taken.items() if keys}
+
+    def last_id(self) -> int | None:
+        """The id of the last update that came."""
+        channels = self._parts.inputs.channels
+        return channels[0].tracker.last if channels else None
+
+    @property
+    def waiting(self) -> int:
+        """Frames that wait for this rank, and results that wait to be pushed."""
+        parts = self._parts
+        return parts.loop.queued + (parts.pusher.waiting if parts.pusher is not None else 0)
+
+    def _frame_bytes(self) -> int:
+        """Payload of one frame, taken from the probe: all frames of a stream have one size as a rule."""
+        channels = self._parts.inputs.channels
+        probe = channels[0].probe if channels else None
+        return 0 if probe is None else payload_bytes(probe)
