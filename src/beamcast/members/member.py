@@ -92,7 +92,7 @@ class Member:
         self._sequence = self._heard = 0
         self._last_answer = time.monotonic()
         self._wake = threading.Event()
-        self._ended = False
+        self._ended = self._told_to_stop = False
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._lost = threading.Event()
 
@@ -134,7 +134,8 @@ class Member:
     ) -> None:
         if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
             self.fail(error)
-        elif self._state not in ("failed", "finished"):
+        # Ended by a signal that was not the run's end, it has not finished: the last word says what it did, no more.
+        elif self._state not in ("failed", "finished") and (error is None or self._told_to_stop):
             self._state = "finished"
         self._ended = True
         self._wake.set()
@@ -176,6 +177,7 @@ class Member:
             try:
                 orders = self._exchange()
                 period = orders.heartbeat_s
+                self._told_to_stop = self._told_to_stop or orders.stop
                 self._obey(orders)
             except (WorldError, Refused) as trouble:
                 logger.warning("heartbeat: %s", trouble)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,6 +22,10 @@ from types import FrameType
 from beamcast.members.parent import die_with_parent
 
 _PR_SET_CHILD_SUBREAPER = 36
+# A pool always has children. One that has none for so long hangs: Parsl's (2026.10) waits for ever to send its last
+# results to an interchange that is gone.
+CHILDLESS_S = 20.0
+_LOOK_S = 0.2
 # What `multiprocessing` puts below the temporary folder, a socket whose path may have 107 characters.
 _LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 
@@ -63,32 +68,45 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _status_of(pool: int) -> int:
-    """Wait for the pool, and take note of each orphan that ends meanwhile."""
+    """Wait for the pool, and take note of each orphan that ends meanwhile. One that hangs is ended."""
+    looked_at = time.monotonic()
+    seen_with_children: float | None = None
     while True:
-        pid, status = os.wait()
+        pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == pool:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
+        if pid:
+            continue
+        time.sleep(_LOOK_S)
+        now = time.monotonic()
+        if now - looked_at > CHILDLESS_S / 4:
+            looked_at = now
+            if _children(pool):
+                seen_with_children = now
+            elif seen_with_children is not None and now - seen_with_children > CHILDLESS_S:
+                os.kill(pool, signal.SIGKILL)
 
 
 def _end_children() -> None:
     """Their own children become ours as they end, until there are none."""
     with suppress(ChildProcessError):
         while True:
-            for child in _children():
+            for child in _children(os.getpid()):
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
             os.wait()
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                """Looking for children costs more than all of them."""
 
 
-def _children() -> list[int]:
-    """The children of this process, by /proc; a process may end while it is read."""
+def _children(parent: int) -> list[int]:
+    """The children of a process, by /proc; a process may end while it is read."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             # After the name, which may hold anything: state and parent.
-            parent = path.read_text().rpartition(")")[2].split()[1]
-            if int(parent) == os.getpid():
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
                 found.append(int(path.parent.name))
     return found
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from beamcast.members import workers
+
 # Starts a process that takes the place of a forgotten worker, and says which it is.
 LEAVES_ONE = """
     import os, subprocess, sys
@@ -57,3 +59,18 @@ def test_the_order_to_end_reaches_all(tmp_path: Path) -> None:
         assert pool.wait(10) == 128 + signal.SIGTERM
     wait_gone(orphan)
     assert not left.exists()
+
+
+def test_a_pool_that_hangs_without_children_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "CHILDLESS_S", 1.0)
+    script = tmp_path / "pool.py"
+    script.write_text(
+        "import subprocess, time\n"
+        "subprocess.run(['sleep', '2'])\n"  # as long as it has a child, it works
+        "time.sleep(600)\n"
+    )
+    pool = subprocess.Popen([sys.executable, str(script)])
+    began = time.monotonic()
+    assert workers._status_of(pool.pid) == 128 + signal.SIGKILL
+    pool.returncode = 0  # reaped above
+    assert 2.0 < time.monotonic() - began < 20.0

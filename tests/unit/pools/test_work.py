@@ -27,6 +27,11 @@ PLACE = Place(rank=0, size=1, node="n", node_index=0, nodes=1, local_rank=0, loc
 CONTEXT = Context(run="r", pool="p", place=PLACE, base=Path())
 
 
+def shown(value: object) -> str:
+    """How a value is called in a test's name, which is to be the same in each process."""
+    return repr(value).partition(" object at 0x")[0]
+
+
 def image_pv(frame_id: int, value: int = 0) -> Any:
     return make_ndarray(np.full((3, 4), value or frame_id, np.uint16), frame_id=frame_id, timestamp_s=12.25)
 
@@ -166,7 +171,7 @@ def test_a_wrong_number_of_outputs_is_a_failed_frame(results: Any) -> None:
         [],
         (),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_rubbish_is_a_failed_frame_and_the_next_one_is_fine(rubbish: Any) -> None:
     bench = Bench(By(lambda f: rubbish if f.id == 1 else f.pv)).feed(1, 2)
@@ -257,7 +262,7 @@ def test_frames_that_wait_for_their_batch_are_reported_as_received() -> None:
     assert bench.tally.held == []
 
 
-@pytest.mark.parametrize("results", [[], [1], "abcd", 3, iter(())], ids=repr)
+@pytest.mark.parametrize("results", [[], [1], "abcd", 3, iter(())], ids=shown)
 def test_a_batch_with_a_wrong_number_of_results_fails(results: Any) -> None:
     class Wrong(Batch):
         def process_batch(self, frames: list[Any]) -> Any:
