@@ -15,16 +15,19 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from beamcast.core.errors import WorldError
 from beamcast.core.keyset import encode_keys
 from beamcast.members.join import SECRET_FILE, Join, read_join
 from beamcast.pva import messages
 from beamcast.pva.environment import apply_environment, client_environment
 from beamcast.pva.messages import (
+    Answer,
     Delta,
     Heartbeat,
     MemberId,
     Orders,
     Registration,
+    Request,
     Unwelcome,
     Versions,
     Welcome,
@@ -35,6 +38,7 @@ from beamcast.security.secret import RunSecret
 
 POOL, COLLECTOR = "work", "collect"
 RPC_TIMEOUT_S = 30.0
+ATTEMPTS = 5
 # A thin rank claims a frame this long after it was due at the source, by when the mirror's witness has told of it.
 LAG_S = 1.0
 
@@ -87,7 +91,7 @@ class ThinRank:
             whereabouts=where,
             versions=Versions(beamcast="thin", python="3", pvapy="thin"),
         )
-        answer = self._caller.call(request, timeout_s=RPC_TIMEOUT_S)
+        answer = self._ask(request)
         if not isinstance(answer, Welcome):
             raise SystemExit(f"{self.identity} is not welcome: {answer}")
         assert answer.duty is not None
@@ -111,13 +115,23 @@ class ThinRank:
             facts={"stuck_s": 0.0},
         )
         self._claimed = due
-        answer = self._caller.call(beat, timeout_s=RPC_TIMEOUT_S)
+        answer = self._ask(beat)
         if self._state == "finished" or (self._state == "drained" and isinstance(answer, Unwelcome)):
             self.done = True
         elif isinstance(answer, Orders):
             self._obey(answer, now)
         else:
             raise SystemExit(f"{self.identity} is not wanted: {answer}")
+
+    def _ask(self, request: Request) -> Answer:
+        """As members do: what was not answered is asked once more."""
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return self._caller.call(request, timeout_s=RPC_TIMEOUT_S)
+            except WorldError:
+                if not left:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     def _delta(self, due: int) -> Delta:
         if due == self._claimed:

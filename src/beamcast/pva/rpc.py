@@ -113,13 +113,14 @@ class RpcEndpoint:
         self._server = None
 
     def _serve_anyone(self, pv: Any) -> Any:
-        return self._serve(pv, opens=pv.hasField(_LINE))
-
-    def _serve(self, pv: Any, *, opens: bool = False) -> Any:
         with self._lock:
-            answer = _to_pv(self._reply(pv, opens=opens))
+            answer = _to_pv(self._reply(pv, opens=pv.hasField(_LINE)))
             self._kept.append(answer)
             return answer
+
+    def _serve_one(self, pv: Any) -> Any:
+        with self._lock:
+            return _to_pv(self._reply(pv, opens=False))
 
     def _reply(self, pv: Any, *, opens: bool) -> bytes:
         try:
@@ -137,7 +138,7 @@ class RpcEndpoint:
     def _open_line(self, line: str) -> None:
         if line not in self._lines and len(self._lines) < MAX_LINES:
             self._lines.add(line)
-            self._server.registerService(line, self._serve)
+            self._server.registerService(line, self._serve_one)
 
     def _payload(self, pv: Any) -> Bytes | None:
         """The bytes beside the message, where any are taken: to look for them costs as much as to read the message."""
