@@ -3,8 +3,8 @@ PYTHON ?= python3
 SITE ?= local
 BIN := .venv/bin
 STAMP := .venv/.installed
-# The system tests mostly wait: five at a time. AT_ONCE= runs them one after the other.
-AT_ONCE ?= -n 5 --dist loadgroup
+# The system tests mostly wait: four at a time. AT_ONCE= runs them one after the other.
+AT_ONCE ?= -n 4 --dist loadgroup
 
 .PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery bench-scale bench-submit bench-mirror bench-results
 
