@@ -4,13 +4,14 @@ The processes are an ordinary user's: root's EPICS threads have real-time priori
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from launching import ordinary_user
+from networks.namespace import free_tcp_port
 from requirements import REPOSITORY
 
 pytestmark = pytest.mark.system
@@ -18,24 +19,12 @@ CALLERS = 4
 SECONDS = 5.0
 
 
-def ordinary_user() -> list[str]:
-    if os.geteuid() != 0:
-        return []
-    kept = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
-    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *kept]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.timeout(90)
 def test_every_caller_gets_its_own_answers(tmp_path: Path) -> None:
     script = Path(__file__).with_name("rpc_crowd.py")
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
     command = [*ordinary_user(), sys.executable, str(script)]
-    ports = [str(free_port()), str(free_port())]
+    ports = [str(free_tcp_port()), str(free_tcp_port())]
     served = subprocess.Popen(
         [*command, "serve", *ports], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from launching import ordinary_user
 from requirements import need
 from sink import recorded_ids
 from traces import marked, processes_of
@@ -446,11 +447,8 @@ def test_an_ordinary_user_in_a_path_with_spaces(tmp_path_factory: pytest.TempPat
         case = Case(folder, f"spaces{os.getpid()}")
         case.write(frames=200)
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        # The interpreter may lie in root's home: the one right to look into folders is kept, no other.
-        become = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-        become += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
         done = subprocess.run(
-            [*become, *case.command("--quiet")],
+            [*ordinary_user(), *case.command("--quiet")],
             cwd=folder,
             capture_output=True,
             text=True,

@@ -2,7 +2,7 @@
 
 from beamcast.core.keyset import encode_keys
 from beamcast.members.rank_parts import RankParts
-from beamcast.pools.inputs import payload_bytes
+from beamcast.pools.counting import count
 from beamcast.pools.tally import take_keys
 from beamcast.pva.messages import Counters
 
@@ -16,23 +16,7 @@ class RankReport:
     def counters(self) -> Counters:
         """Since the start."""
         parts = self._parts
-        received, overruns, rejected = parts.inputs.counters()
-        window = parts.window
-        processed, dropped, failed = parts.tally.counts()
-        return Counters(
-            received=received,
-            processed=processed,
-            dropped=dropped,
-            failed=failed,
-            published=parts.output.published,
-            duplicates=parts.tally.duplicates + (window.duplicates if window else 0),
-            late=window.late if window else 0,
-            bytes_received=received * self._frame_bytes(),
-            queued=parts.loop.queued,
-            server_overruns=overruns,
-            receiver_rejected=rejected,
-            busy_s=parts.work.busy_s,
-        )
+        return count(parts.inputs, parts.tally, parts.work, parts.output, parts.loop, parts.window)
 
     def facts(self) -> dict[str, float]:
         """What only some ranks have to say."""
@@ -61,9 +45,3 @@ class RankReport:
         """Frames that wait for this rank, and results that wait to be pushed."""
         parts = self._parts
         return parts.loop.queued + (parts.pusher.waiting if parts.pusher is not None else 0)
-
-    def _frame_bytes(self) -> int:
-        """Payload of one frame, taken from the probe: all frames of a stream have one size as a rule."""
-        channels = self._parts.inputs.channels
-        probe = channels[0].probe if channels else None
-        return 0 if probe is None else payload_bytes(probe)

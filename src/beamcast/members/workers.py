@@ -57,7 +57,7 @@ def _temporary_folder() -> Iterator[None]:
     """All that is started below has this folder for temporary files, and it goes with the pool, which is often killed
     and then leaves its own. Where the path would get too long there is none: such a path is a batch job's, and goes
     with the job."""
-    with suppress(FileNotFoundError), tempfile.TemporaryDirectory(prefix="bc-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bc-", ignore_cleanup_errors=True) as folder:
         if len(folder) <= _LONGEST_FOLDER:
             os.environ["TMPDIR"] = folder
         yield

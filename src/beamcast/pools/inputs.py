@@ -113,6 +113,7 @@ class MonitoredChannel:
 
     __slots__ = (
         "_channel",
+        "_frame_bytes",
         "gathered",
         "id_field",
         "more",
@@ -149,6 +150,7 @@ class MonitoredChannel:
         self.read_id: Callable[[Any], Any] = itemgetter(self.id_field)
         self.probe: Any = None
         self.probe_id: Any = None
+        self._frame_bytes: int | None = None
         self._channel = open_channel(spec.channel)
         request = spec.request
         if server_queue is not None:
@@ -178,6 +180,13 @@ class MonitoredChannel:
     def connected(self) -> bool:
         """Whether the channel is connected now."""
         return bool(self._channel.isConnected())
+
+    @property
+    def frame_bytes(self) -> int:
+        """Payload of one frame, taken from the probe: all frames of a stream have one size as a rule. 0 without one."""
+        if self._frame_bytes is None and self.probe is not None:
+            self._frame_bytes = payload_bytes(self.probe)
+        return self._frame_bytes or 0
 
     def counters(self) -> tuple[int, int, int]:
         """(frames received, server overruns, rejected by the full receiver queue) as pvAccess counts updates, but for
@@ -256,6 +265,11 @@ class Inputs:
     def counters(self) -> tuple[int, int, int]:
         """As `MonitoredChannel.counters`, of all monitors that there have been."""
         return _sums([self._left_counters, *(channel.counters() for channel in self.channels)])
+
+    def frame_bytes(self) -> int:
+        """Payload of one frame, 0 while that is not known."""
+        channels = self.channels
+        return channels[0].frame_bytes if channels else 0
 
     def leave(self) -> bool:
         """Receive nothing more. False where the data distributor shares the frames out: it keeps on giving turns to a

@@ -22,6 +22,7 @@ from beamcast.core.place import Place
 from beamcast.core.reorder import ReorderWindow
 from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.consumer import ConsumerLoop
+from beamcast.pools.counting import count
 from beamcast.pools.inputs import Inputs, look_at, payload_bytes
 from beamcast.pools.opened import Admission, PoolOpener
 from beamcast.pools.output_seal import PoolSealer
@@ -250,21 +251,7 @@ class StandaloneRank:
                 self._pvs.update(self._counters())
 
     def _counters(self) -> Counters:
-        received, overruns, rejected = self._inputs.counters()
-        processed, dropped, failed = self._tally.counts()
-        return Counters(
-            received=received,
-            processed=processed,
-            dropped=dropped,
-            failed=failed,
-            published=self._output.published,
-            duplicates=self._tally.duplicates + self._window.duplicates,
-            late=self._window.late,
-            queued=self._loop.queued,
-            server_overruns=overruns,
-            receiver_rejected=rejected,
-            busy_s=self._work.busy_s,
-        )
+        return count(self._inputs, self._tally, self._work, self._output, self._loop, self._window)
 
     def report(self) -> StandaloneReport:
         """What has been done so far. From any thread."""

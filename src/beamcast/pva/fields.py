@@ -1,4 +1,7 @@
-"""How fields of updates are read: by the getter of their own type, in a third of the time of ``pv[name]`` (5.6)."""
+"""How fields of updates are read: by the getter of their own type, in a third of the time of ``pv[name]``.
+
+Measured with pvapy 5.6.
+"""
 
 from collections.abc import Callable
 from operator import itemgetter, methodcaller

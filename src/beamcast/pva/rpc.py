@@ -69,7 +69,7 @@ class RpcEndpoint:
     """Serves one RPC channel: opens requests, hands them to `handle`, seals the answers.
 
     `handle` runs on a pvAccess thread, one call at a time. A request that is not ours is answered with an empty
-    envelope and counted in `refused`; it never reaches `handle`. `take_push` gets results that are pushed, with the
+    envelope; it never reaches `handle`. `take_push` gets results that are pushed, with the
     bytes that came beside the message; without it they are refused.
 
     Whoever asks more than once gets a line: a service of its own, under a name that begins with this channel's. In one
@@ -94,8 +94,6 @@ class RpcEndpoint:
         self._server: Any = None
         self._lines: set[str] = set()
         self._kept: deque[Any] = deque(maxlen=KEPT_ANSWERS)
-        self.refused = 0
-        self.calls = 0
 
     def start(self) -> Self:
         """Serve until the process ends. One that may be asked can't be stopped: pvaccess would wait for its threads
@@ -129,7 +127,6 @@ class RpcEndpoint:
                 self._open_line(line_of(self._channel, opened.sender))
             return self._answer(opened, self._payload(pv))
         except Refused as refusal:
-            self.refused += 1
             logger.warning("request refused: %s", refusal)
         except Exception:  # the boundary to C++: an exception there would end the process
             logger.exception("request failed")
@@ -146,14 +143,9 @@ class RpcEndpoint:
             return None
         return np.asarray(pv.getScalarArray(_PAYLOAD), dtype=np.uint8)
 
-    def answer(self, envelope: bytes, payload: Bytes | None = None) -> bytes:
-        """The sealed answer to a sealed request; Refused when the request, or what came beside it, is not ours."""
-        return self._answer(self._admit(envelope), payload)
-
     def _admit(self, envelope: bytes) -> Opened:
         opened = unseal(self._secret, envelope, direction="request")
         self._guard.admit(opened)
-        self.calls += 1
         return opened
 
     def _answer(self, opened: Opened, payload: Bytes | None) -> bytes:

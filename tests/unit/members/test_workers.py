@@ -74,3 +74,10 @@ def test_a_pool_that_hangs_without_children_is_ended(tmp_path: Path, monkeypatch
     assert workers._status_of(pool.pid) == 128 + signal.SIGKILL
     pool.returncode = 0  # reaped above
     assert 2.0 < time.monotonic() - began < 20.0
+
+
+def test_a_pool_that_can_not_be_started_is_no_success(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "beamcast.members.workers", str(tmp_path / "no-such-command")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    assert done.returncode != 0
+    assert "no-such-command" in done.stderr
