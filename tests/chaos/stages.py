@@ -4,7 +4,6 @@ keyword arguments of `Trial`."""
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,11 +14,10 @@ from chaos.load import Load
 
 Stage = tuple[Load, dict[str, Any]]
 BEAMLINE_ADDRESS, NODE_ADDRESS = "10.124.0.1", "10.124.0.2"
-# Found in place of Parsl's command, this takes it into the node's network.
-ENTER_NODE = """\
-#!/bin/sh
-exec nsenter --net=/run/netns/{name} -- '{pool}' "$@"
-"""
+# The first line of the job's script takes it into the node's network.
+ENTER_NODE = (
+    '[ -n "$BEAMCAST_NODE" ] || BEAMCAST_NODE={name} exec nsenter --net=/run/netns/{name} -- bash "$0"'
+)
 SMALL_DISK = "24m"
 
 
@@ -75,14 +73,9 @@ def two_hosts(folder: Path, load: Load) -> Iterator[Stage]:
         beamline.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", node.name)
         beamline.add_address("eth0", f"{BEAMLINE_ADDRESS}/24")
         node.add_address("eth0", f"{NODE_ADDRESS}/24")
-        enter = folder / "bin" / "process_worker_pool.py"
-        enter.parent.mkdir()
-        pool = Path(sys.executable).parent / enter.name
-        enter.write_text(ENTER_NODE.format(name=node.name, pool=pool))
-        enter.chmod(0o755)
         settings = ['network.cluster.interfaces=["eth0"]', 'network.nodes.interfaces=["eth0"]']
         settings += [
             "allocation.replacements=3",
-            f'allocation.worker_init=export PATH="{enter.parent}:$PATH"',
+            f"allocation.worker_init={ENTER_NODE.format(name=node.name)}",
         ]
         yield load, {"site_settings": settings, "inside": beamline.command, "cable": node}

@@ -1,5 +1,8 @@
 """Fixtures of the system tests: real machinery, thrown away afterwards."""
 
+import ctypes
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,8 @@ from pbs.lab import PbsLab
 from requirements import need
 from slurm.conf import Tracking
 from slurm.lab import SlurmLab
+
+PR_CAPBSET_DROP, CAP_SYS_NICE = 24, 23
 
 
 @pytest.fixture(scope="session", params=["cgroup", pytest.param("linuxproc", marks=pytest.mark.slow)])
@@ -60,6 +65,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name, fixture in ONE_AFTER_THE_OTHER.items():
             if fixture in wants or item.path.parent.name == name:
                 item.add_marker(pytest.mark.xdist_group(name))
+
+
+def pytest_configure() -> None:
+    """What starts here gets Ctrl-C as from a terminal, also where the tests run in the background of a shell, which
+    has its jobs ignore it; and nobody has real-time priorities, which EPICS gives its threads where root may have them:
+    users have none, and races are theirs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_SYS_NICE, 0, 0, 0)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

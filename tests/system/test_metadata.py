@@ -393,8 +393,12 @@ tolerance = "2 ms"
     assert report["frames"]["lost"] <= 5, (
         "this source does not end: some are on the way when the run is stopped"
     )
-    assert (found["wrong"], found["without"]) == ([], [])
+    assert found["wrong"] == []
     assert len(found["good"]) >= 150
+    # A Channel Access server leaves out updates for a client that is slow just then; frames without are counted.
+    unmatched = [one["unmatched"] for one in report["metadata"]]
+    assert max(unmatched) <= 5
+    assert len(found["without"]) <= sum(unmatched)
 
 
 def main(folder: Path) -> None:

@@ -11,6 +11,8 @@ from beamcast.members.child import end_member, start_member
 
 # A member that dies more often than this within so many seconds has a reason that another start does not mend.
 RESTARTS, RESTART_WINDOW_S = 5, 60.0
+# None of them does linear algebra: numpy's library need not start a thread for each core of the beamline's host.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(slots=True)
@@ -68,4 +70,4 @@ class Children:
         self, name: str, module: str, arguments: tuple[str, ...], *, generation: int
     ) -> "subprocess.Popen[Any]":
         words = [*arguments, f"--generation={generation}"]
-        return start_member(module, run_dir=self._run_dir, name=name, arguments=words)
+        return start_member(module, run_dir=self._run_dir, name=name, arguments=words, environment=ONE_THREAD)

@@ -15,7 +15,7 @@ from beamcast.members.child import end_member
 from beamcast.members.exits import PULSE_VARIABLE
 
 # How long a rank has lived before its understudy is started: not in the moment in which the run starts as a whole.
-PREPARE_AFTER_S = 4.0
+PREPARE_AFTER_S = 10.0
 
 Start = Callable[[Sequence[str], dict[str, str], Sequence[int]], "subprocess.Popen[Any]"]
 

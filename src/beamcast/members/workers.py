@@ -21,6 +21,8 @@ from types import FrameType
 
 from beamcast.members.parent import die_with_parent
 
+# How Parsl's line for a pool begins.
+PARSL_POOL = "process_worker_pool.py "
 _PR_SET_CHILD_SUBREAPER = 36
 # A pool always has children. One that has none for so long hangs: Parsl's (2026.10) waits for ever to send its last
 # results to an interchange that is gone.
@@ -34,18 +36,22 @@ def command(pool: str) -> str:
     """The shell line that runs Parsl's line `pool` in this way: with the controller's interpreter, where nodes have it
     too."""
     ours = shlex.quote(sys.executable)
-    return f'"$(if [ -e {ours} ]; then echo {ours}; else command -v python3; fi)" -m beamcast.members.workers {pool}'
+    python = f'"$(if [ -e {ours} ]; then echo {ours}; else command -v python3; fi)"'
+    return f"{python} -m beamcast.members.workers -m beamcast.members.worker_pool {pool.removeprefix(PARSL_POOL)}"
 
 
 def run_pool(words: Sequence[str]) -> int:
-    """Run the pool to its end, and end what it leaves behind; returns its exit status, as a shell tells it."""
+    """Run the pool, Python with these arguments, to its end, and end what it leaves behind; returns its exit status,
+    as a shell tells it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, _end)
     with _temporary_folder():
         try:
             # In a process without threads nothing can go wrong between fork and exec.
-            pool = subprocess.Popen(words, preexec_fn=partial(die_with_parent, os.getpid()))
+            pool = subprocess.Popen(
+                [sys.executable, *words], preexec_fn=partial(die_with_parent, os.getpid())
+            )
             return _status_of(pool.pid)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -25,7 +25,7 @@ def start(folder: Path, end: str) -> "tuple[subprocess.Popen[str], psutil.Proces
     """The pool's process, the one that it has started, and the temporary folder that it has made."""
     script = folder / "pool.py"
     script.write_text(textwrap.dedent(LEAVES_ONE) + end)
-    words = [sys.executable, "-m", "beamcast.members.workers", sys.executable, str(script)]
+    words = [sys.executable, "-m", "beamcast.members.workers", str(script)]
     pool = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert pool.stdout is not None
     pid, left = pool.stdout.readline().split()

@@ -9,6 +9,7 @@ import runpy
 import sys
 
 from beamcast.members.parent import die_with_parent
+from beamcast.members.parsl_only import leave_out_sdk
 
 
 def command() -> list[str]:
@@ -19,6 +20,7 @@ def command() -> list[str]:
 def main() -> None:
     """Entry point of the process; the controller's pid is the only argument."""
     die_with_parent(int(sys.argv.pop()))
+    leave_out_sdk()
     runpy.run_module("parsl.executors.high_throughput.interchange", run_name="__main__")
 
 

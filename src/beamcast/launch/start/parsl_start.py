@@ -31,6 +31,7 @@ from beamcast.launch.start.node_lines import node_preparation
 from beamcast.launch.start.plain_path import plain_path
 from beamcast.launch.start.starts import Generations, OnEnd
 from beamcast.members import workers
+from beamcast.members.parsl_only import without_sdk
 from beamcast.members.seat import Seat, hands_seen, sit, taken_by, write_seats
 
 EXECUTOR = "ranks-"
@@ -96,7 +97,8 @@ class ParslStart:
         self._jobs: dict[int, str] = {}
 
     def __enter__(self) -> Self:
-        from parsl.dataflow.dflow import DataFlowKernel
+        with without_sdk():
+            from parsl.dataflow.dflow import DataFlowKernel
 
         # Parsl finds its interchange and worker pool on PATH; the interpreter's own folder has the right ones.
         own = str(Path(sys.executable).parent)
@@ -139,7 +141,8 @@ class ParslStart:
 
     def config(self) -> Any:
         """The Parsl configuration of the run."""
-        import parsl
+        with without_sdk():
+            import parsl
 
         return parsl.Config(
             executors=[self._executor(1)],
