@@ -35,6 +35,7 @@ import psutil
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
+from priorities import as_users_have_them  # noqa: E402
 from stacks import stacked  # noqa: E402
 
 from chaos.load import Load  # noqa: E402  (the harness lives with the tests)
@@ -249,6 +250,7 @@ def _most_rss(process: psutil.Process, *, for_s: float) -> int:
 
 def main() -> None:
     """Measure everything and print one line for each figure."""
+    as_users_have_them()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of the offer, in throughput")

@@ -24,6 +24,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from priorities import as_users_have_them
 
 from beamcast.pools.memory import keep_freed_memory, memory_environment
 from beamcast.processors.encryption import Open, Seal
@@ -42,6 +43,7 @@ Took = tuple[float, float]
 
 def main() -> None:
     """Run all and print a table; with --measure, one measurement in this process."""
+    as_users_have_them()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rsa-bits", type=int, default=2048)

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from priorities import as_users_have_them
 
 HERE = Path(__file__).resolve().parent
 CHANNEL = "benchmd:image"
@@ -452,6 +453,7 @@ def _end(processes: list[Any]) -> None:
 
 def main() -> None:
     """Measure and print; writes all numbers to --out."""
+    as_users_have_them()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, default=512, help="rows and columns of a frame")

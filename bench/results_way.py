@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from delivery import AT_MOST, HERE, Load, Played, played, rate_hz
+from priorities import as_users_have_them
 
 from chaos.load import RESULT  # found by `delivery`
 
@@ -60,6 +61,7 @@ def row(way: str, busy: list[Played], calm: list[Played], seconds: float) -> dic
 
 def main() -> None:
     """Measure all ways in turn and print a line for each."""
+    as_users_have_them()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)

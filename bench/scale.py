@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from priorities import as_users_have_them
 
 HERE = Path(__file__).parent
 RATE_HZ = 200
@@ -159,6 +160,7 @@ def run(folder: Path, *, ranks: int, processes: int, seconds: float) -> dict[str
 
 def main() -> None:
     """Print one line of figures."""
+    as_users_have_them()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranks", type=int, default=4096)
     parser.add_argument("--processes", type=int, default=4)

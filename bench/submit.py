@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "system"), str(ROOT / "src")]
 
+from priorities import as_users_have_them  # noqa: E402
 from slurm.lab import SlurmLab  # noqa: E402 - the path has to be set first
 from slurm.site import write_site  # noqa: E402
 
@@ -94,6 +95,7 @@ def ours(lab: SlurmLab, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Print each round, then the medians."""
+    as_users_have_them()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

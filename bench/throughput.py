@@ -28,6 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from priorities import as_users_have_them
 from subjects import HERE, SUBJECTS, Case
 
 from beamcast.pva.environment import free_port
@@ -45,6 +46,7 @@ _PATIENCE_S = 30.0
 
 def main() -> None:
     """Run all cases and write the results; prints one line per case and subject."""
+    as_users_have_them()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "latest.json")
