@@ -324,6 +324,21 @@ def test_a_killed_controller_takes_everything_along(case: Case) -> None:
 
 
 @pytest.mark.system
+def test_a_controller_killed_while_its_workers_come_takes_them_along(case: Case) -> None:
+    case.write(frames=100000)
+    running = case.start()
+
+    def coming() -> bool:
+        return any("beamcast.members.worker_pool" in one.cmdline() for one in case.members())
+
+    until(coming, 30, lambda: running.output[-3000:])
+    running.process.kill()
+    running.process.wait()
+    # A pool that has not connected yet waits for ever; the process above it sees that nobody listens.
+    case.assert_nothing_left(within_s=65)
+
+
+@pytest.mark.system
 def test_nothing_of_an_allocation_outlives_its_killed_parsl_manager(case: Case) -> None:
     case.write(frames=100000)
     running = case.start()

@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 RPC_TIMEOUT_S = 2.0
 REGISTER_TIMEOUT_S = 30.0
+# So often in turn refused, it is meant.
+REFUSALS = 3
 # Until the run streams, orders follow each other and the user waits: ask often. An exchange costs 0.3 ms.
 SETUP_HEARTBEAT_S = 0.05
 
@@ -97,20 +99,26 @@ class Member:
         self._lost = threading.Event()
 
     def register(self, whereabouts: Whereabouts) -> Welcome:
-        """Join the run. UsageError when the controller does not want this process, WorldError when it is silent."""
+        """Join the run. UsageError when the controller does not want this process, WorldError when it is silent,
+        Refused when it takes none of our messages for one of its run."""
         import pvaccess
 
         versions = Versions(
             beamcast=beamcast.__version__, python=platform.python_version(), pvapy=str(pvaccess.__version__)
         )
         request = Registration(member=self.identity, whereabouts=whereabouts, versions=versions)
-        deadline = time.monotonic() + REGISTER_TIMEOUT_S
+        deadline, refused = time.monotonic() + REGISTER_TIMEOUT_S, 0
         while True:
             try:
                 answer = self._caller.call(request, timeout_s=RPC_TIMEOUT_S)
                 break
             except WorldError:
                 if time.monotonic() > deadline:
+                    raise
+            except Refused:
+                # On the channel that anybody may ask, this may be the answer to a stranger (ADR 0016).
+                refused += 1
+                if refused == REFUSALS:
                     raise
         if isinstance(answer, Unwelcome):
             raise UsageError(f"the controller does not want {self.identity}: {answer.reason}")

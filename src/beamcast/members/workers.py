@@ -5,10 +5,12 @@ a helper by `multiprocessing`; when it is killed, or one of them waits for a loc
 for ever, and their command lines don't say of which run they are.
 """
 
+import argparse
 import ctypes
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,9 +26,11 @@ from beamcast.members.parent import die_with_parent
 # How Parsl's line for a pool begins.
 PARSL_POOL = "process_worker_pool.py "
 _PR_SET_CHILD_SUBREAPER = 36
-# A pool always has children. One that has none for so long hangs: Parsl's (2026.10) waits for ever to send its last
-# results to an interchange that is gone.
-CHILDLESS_S = 20.0
+# Nobody listens any more where its interchange was: the controller has gone. Parsl's pool (2026.10) notices within
+# `PARSL_SILENCE_S` of `beamcast.launch.start.parsl_start`, unless it had not connected yet, or still had a result to
+# send: then it waits for ever.
+DESERTED_S = 45.0
+_CONNECT_S = 2.0
 _LOOK_S = 0.2
 # What `multiprocessing` puts below the temporary folder, a socket whose path may have 107 characters.
 _LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
@@ -52,7 +56,7 @@ def run_pool(words: Sequence[str]) -> int:
             pool = subprocess.Popen(
                 [sys.executable, *words], preexec_fn=partial(die_with_parent, os.getpid())
             )
-            return _status_of(pool.pid)
+            return _status_of(pool.pid, words)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             _end_children()
@@ -73,10 +77,9 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _status_of(pool: int) -> int:
+def _status_of(pool: int, words: Sequence[str]) -> int:
     """Wait for the pool, and take note of each orphan that ends meanwhile. One that hangs is ended."""
-    looked_at = time.monotonic()
-    seen_with_children: float | None = None
+    watch = _Watch(words)
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == pool:
@@ -85,13 +88,40 @@ def _status_of(pool: int) -> int:
         if pid:
             continue
         time.sleep(_LOOK_S)
-        now = time.monotonic()
-        if now - looked_at > CHILDLESS_S / 4:
-            looked_at = now
-            if _children(pool):
-                seen_with_children = now
-            elif seen_with_children is not None and now - seen_with_children > CHILDLESS_S:
-                os.kill(pool, signal.SIGKILL)
+        if watch.hangs(time.monotonic()):
+            os.kill(pool, signal.SIGKILL)
+
+
+class _Watch:
+    """Tells a pool that has an interchange from one that waits for ever."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("-a", dest="addresses", default="")
+        parser.add_argument("--port", type=int)
+        interchange, _ = parser.parse_known_args(words)
+        self._addresses = [address for address in interchange.addresses.split(",") if address]
+        self._port = interchange.port
+        self._looked_at = self._in_company_at = time.monotonic()
+
+    def hangs(self, now: float) -> bool:
+        """Whether its interchange has been gone for too long."""
+        if now - self._looked_at >= DESERTED_S / 9:
+            self._looked_at = now
+            if self._port is None or not self._addresses or any(map(self._may_listen, self._addresses)):
+                self._in_company_at = now
+        return now - self._in_company_at > DESERTED_S
+
+    def _may_listen(self, address: str) -> bool:
+        """Whether the interchange greets who connects, as ZeroMQ does at once. A host that does not answer tells
+        nothing, its link may be down; a forwarder whose way ends takes the connection, and closes it."""
+        try:
+            with socket.create_connection((address, self._port), timeout=_CONNECT_S) as connection:
+                return bool(connection.recv(1))
+        except (ConnectionRefusedError, ConnectionResetError):
+            return False
+        except OSError:
+            return True
 
 
 def _end_children() -> None:

@@ -1,10 +1,14 @@
 """What a worker pool leaves behind is ended, however the pool ends."""
 
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -61,19 +65,56 @@ def test_the_order_to_end_reaches_all(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def test_a_pool_that_hangs_without_children_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "CHILDLESS_S", 1.0)
-    script = tmp_path / "pool.py"
-    script.write_text(
-        "import subprocess, time\n"
-        "subprocess.run(['sleep', '2'])\n"  # as long as it has a child, it works
-        "time.sleep(600)\n"
-    )
-    pool = subprocess.Popen([sys.executable, str(script)])
-    began = time.monotonic()
-    assert workers._status_of(pool.pid) == 128 + signal.SIGKILL
-    pool.returncode = 0  # reaped above
-    assert 2.0 < time.monotonic() - began < 20.0
+@contextmanager
+def interchange(greeting: bytes) -> Iterator[int]:
+    """What listens where the interchange should, greets and hangs up; gives its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with suppress(OSError):
+                while True:
+                    with server.accept()[0] as connection:
+                        connection.sendall(greeting)
+
+        threading.Thread(target=greet, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def words(port: int) -> list[str]:
+    return [
+        "-m",
+        "pool",
+        "-a",
+        "127.0.0.1",
+        "-p",
+        "0",
+        "-c",
+        "1e-06",
+        f"--port={port}",
+        "--drain_period=None",
+    ]
+
+
+def test_a_pool_that_has_its_interchange_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "DESERTED_S", 1.0)
+    with interchange(b"\xff") as port:
+        pool = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
+        assert workers._status_of(pool.pid, words(port)) == 0
+        pool.returncode = 0  # reaped above
+
+
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_a_pool_whose_interchange_is_gone_is_ended(monkeypatch: pytest.MonkeyPatch, forwarded: bool) -> None:
+    monkeypatch.setattr(workers, "DESERTED_S", 1.0)
+    with interchange(b"") as port:
+        if not forwarded:
+            port = 1  # where nobody listens
+        pool = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        began = time.monotonic()
+        assert workers._status_of(pool.pid, words(port)) == 128 + signal.SIGKILL
+        pool.returncode = 0  # reaped above
+        assert 1.0 < time.monotonic() - began < 10.0
 
 
 def test_a_pool_that_can_not_be_started_is_no_success(tmp_path: Path) -> None:
