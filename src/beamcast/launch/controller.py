@@ -225,8 +225,9 @@ class Controller:
     # -- messages --------------------------------------------------------------------------------------------------
 
     def _handle(self, request: Request) -> Answer:
-        now = time.monotonic()
         with self._lock:
+            # Not before: who had to wait here was heard all the same.
+            now = time.monotonic()
             match request:
                 case Registration():
                     return self._register(request, now)

@@ -4,7 +4,6 @@ pvaccess must not have been imported before the EPICS environment was set (`beam
 is imported when a class here is used, not with the module.
 """
 
-import ctypes
 import hashlib
 import itertools
 import logging
@@ -38,16 +37,6 @@ KEPT_ANSWERS = 256
 MAX_LINES = 1 << 16
 # A new line is used after this time, by which it is connected: a search takes 0.1 to 0.2 s, and nobody waits for it.
 LINE_SETTLE_S = 1.0
-
-
-_stays = threading.local()
-
-
-def _stay() -> None:
-    """Have the interpreter keep what it knows of this thread, one of pvAccess's. Otherwise it is made anew, with 16 kB
-    of fresh memory, for each call from there, and taken down again: a tenth of what a heartbeat costs."""
-    if not hasattr(_stays, "kept"):
-        _stays.kept = ctypes.pythonapi.PyGILState_Ensure()
 
 
 @cache
@@ -122,14 +111,12 @@ class RpcEndpoint:
         self._server = None
 
     def _serve_anyone(self, pv: Any) -> Any:
-        _stay()
         with self._lock:
             answer = _to_pv(self._reply(pv, opens=pv.hasField(_LINE)))
             self._kept.append(answer)
             return answer
 
     def _serve_one(self, pv: Any) -> Any:
-        _stay()
         with self._lock:
             return _to_pv(self._reply(pv, opens=False))
 
