@@ -88,6 +88,10 @@ class Dispatcher:
         """Frames that are processed and whose results are not final yet."""
         return list(self._lanes.processed)
 
+    def in_flight_keys(self) -> list[int]:
+        """Frames that ranks have in hand, as far as their acks say."""
+        return [key for rank in self._ranks.present.values() for key in rank.outstanding]
+
     @property
     def held(self) -> int:
         """Frames that are not final."""

@@ -77,6 +77,8 @@ class Post:
         self._heard: dict[int, float] = {}
         self._generation: dict[int, int] = {}
         self._transit = Transit()
+        # In hand when results were lost: published by now, perhaps, when nobody was there to hear.
+        self._unheard = BitMap64()
         self._store = SpillStore(spill_folder, lock=lock, done=self._disk_done)
         self._lock = lock
 
@@ -159,6 +161,8 @@ class Post:
         processed.update(ack.processed)
         dropped.update(ack.dropped)
         self._act(self.dispatcher.ack(ack, now=now))
+        if self._unheard:
+            self._make_again(BitMap64(ack.processed) & self._unheard)
         return known and not self._lost_on_the_way(message, now)
 
     def _lost_on_the_way(self, message: Progress, now: float) -> bool:
@@ -199,8 +203,14 @@ class Post:
             self._act(self.dispatcher.rank_died(rank, session, results_lost=True))
 
     def results_lost(self) -> None:
-        """Whoever gathers the results is gone, with what it held: make them again."""
+        """Whoever gathers the results was replaced, and what it held is gone: make that again. What ranks have in hand
+        may have been published before the successor heard them: that is made again when it is acked."""
+        self._unheard = BitMap64(self.dispatcher.in_flight_keys())
         self._act(self.dispatcher.results_lost(self.dispatcher.processed_keys()))
+
+    def _make_again(self, unheard: BitMap64) -> None:
+        self._unheard -= unheard
+        self._act(self.dispatcher.results_lost(unheard))
 
     def tick(self, now: float) -> None:
         """Look for ranks that have fallen silent; a few times a second."""
