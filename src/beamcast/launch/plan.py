@@ -163,7 +163,7 @@ class RunPlan:
             source=self.frames_channel,
             id_field=source.id_field,
             queue=mirror.queue,
-            queue_bytes=mirror.queue_bytes,
+            queue_bytes=None if mirror.queue_bytes is None else int(mirror.queue_bytes),
             appear_timeout_s=float(source.appear_timeout),
             replay_bytes=int(mirror.replay),
             overflow=mirror.overflow,

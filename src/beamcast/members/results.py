@@ -136,7 +136,7 @@ class Results:
 
     def _one(self, channel: MonitoredChannel, pv: Any) -> None:
         frame_id = channel.read_id(pv)
-        if frame_id == channel.probe_id and channel.is_first_value(frame_id):
+        if (frame_id == 0 or frame_id == channel.probe_id) and channel.is_first_value(frame_id, pv):
             return
         key = channel.observe(frame_id)
         if key in self._delivered:

@@ -124,7 +124,7 @@ class CollectorLoop:
         if frame_id == channel.tracker.last:
             self._work.tally.duplicates += 1
             return
-        if frame_id == channel.probe_id and channel.is_first_value(frame_id):
+        if (frame_id == 0 or frame_id == channel.probe_id) and channel.is_first_value(frame_id, pv):
             return
         if self._admit is not None:
             began = time.perf_counter()

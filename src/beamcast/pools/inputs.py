@@ -52,6 +52,12 @@ def payload_bytes(update: Any) -> int:
     return int(value.nbytes) if isinstance(value, np.ndarray) else 0
 
 
+def _has_no_time(update: Any) -> bool:
+    """Whether nothing has been published in this record yet: its time stamp is there and zero."""
+    stamp = update["timeStamp"] if update.hasField("timeStamp") else None
+    return isinstance(stamp, dict) and stamp.get("secondsPastEpoch") == 0
+
+
 def look_at(channel: str, *, timeout_s: float, should_stop: Callable[[], bool]) -> Any:
     """The channel's current value, by a monitor outside the distribution, so without a turn in it.
 
@@ -176,12 +182,13 @@ class MonitoredChannel:
         self.probe, self.probe_id = probe, self.read_id(probe)
         return True
 
-    def is_first_value(self, frame_id: int) -> bool:
-        """Whether an update with the id of the probe is what a rank's record holds before any frame. Where the next
+    def is_first_value(self, frame_id: int, update: Any) -> bool:
+        """Whether an update with id 0 or the probe's is what a rank's record holds before any frame. Where the next
         generation serves before we have been told of it, pvaccess takes us there by itself; taken for an id that goes
         back, its first value would begin an epoch (seen in a hand-over)."""
         last = self.tracker.last
-        return isinstance(self.tracker, EpochTracker) and last is not None and frame_id < last
+        back = isinstance(self.tracker, EpochTracker) and last is not None and frame_id < last
+        return back and (frame_id == self.probe_id or _has_no_time(update))
 
     @property
     def connected(self) -> bool:

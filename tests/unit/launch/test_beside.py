@@ -7,9 +7,11 @@ import pytest
 
 from beamcast.config.load import LoadedWorkflow
 from beamcast.config.site import Network, NodesFace, Site
-from beamcast.config.workflow import Metadata, Pool, Results, Simulation, Source, Workflow
+from beamcast.config.units import Bytes
+from beamcast.config.workflow import Metadata, Mirror, Pool, Results, Simulation, Source, Workflow
 from beamcast.launch.beside import Beside, members_beside
 from beamcast.launch.plan import RunPlan
+from beamcast.pva.messages import decode_dispatch_plan
 
 RUN_DIR = Path("run")
 
@@ -44,6 +46,13 @@ def test_at_least_once_the_mirror_dispatches_and_is_told_what_is_final() -> None
     found = members(Source(channel="det"), delivery="at-least-once", results=Results(pool="collect"))
     assert found["mirror"].module == "dispatching"
     assert any(word.startswith("--dispatcher=") for word in found["results"].arguments)
+
+
+def test_the_dispatcher_is_told_its_queue_in_bytes() -> None:
+    mirror = Mirror(queue_bytes=Bytes(2 << 30))
+    found = members(Source(channel="det"), delivery="at-least-once", mirror=mirror)
+    (plan,) = [word for word in found["mirror"].arguments if word.startswith("--plan=")]
+    assert decode_dispatch_plan(plan.removeprefix("--plan=").encode()).queue_bytes == 2 << 30
 
 
 def test_a_simulated_source_is_ours() -> None:

@@ -7,6 +7,7 @@ from beamcast.core.ids import EpochTracker, FrameId
 from beamcast.core.reorder import ReorderWindow
 from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.inputs import MonitoredChannel
+from beamcast.pools.records import declared_record
 from beamcast.pools.steering import Steering
 from beamcast.pools.tally import Tally
 from beamcast.pva.messages import Input
@@ -31,8 +32,8 @@ class Channel:
     def read_id(self, pv: int) -> int:
         return pv % 1000
 
-    def is_first_value(self, frame_id: int) -> bool:
-        return MonitoredChannel.is_first_value(self, frame_id)  # type: ignore[arg-type]
+    def is_first_value(self, frame_id: int, update: Any) -> bool:
+        return MonitoredChannel.is_first_value(self, frame_id, update)  # type: ignore[arg-type]
 
 
 class Inputs:
@@ -106,7 +107,16 @@ def test_a_frame_without_one_part_is_given_up_and_holds_nothing_back() -> None:
 
 
 def test_what_a_record_holds_before_any_frame_is_known_again() -> None:
+    fresh = declared_record({"sum": float})
+    frame = fresh.copy()
+    frame["timeStamp"] = {"secondsPastEpoch": 1_700_000_000}
     channel = Channel(0, 0)
-    assert not channel.is_first_value(0), "nothing has come: it may be a frame"
+    assert not channel.is_first_value(0, fresh), "nothing has come: it may be a frame"
     channel.observe(FrameId(7))
-    assert channel.is_first_value(channel.probe_id), "pvaccess has followed the next generation by itself"
+    assert channel.is_first_value(channel.probe_id, frame), (
+        "pvaccess has followed the next generation by itself"
+    )
+    # We came in the middle of the stream, and the next generation has published nothing yet.
+    channel.probe_id = 5
+    assert channel.is_first_value(0, fresh)
+    assert not channel.is_first_value(0, frame), "a detector that begins again with 0"
