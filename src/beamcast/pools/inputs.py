@@ -29,8 +29,6 @@ _LOOKED_AT: dict[str, Any] = {}
 
 
 LOOK_AGAIN_S = 1.0
-# A channel that was left goes on searching. One whose server stays away is told to us anew when it comes back.
-MOST_LOOKS = 4
 
 
 def id_field_of(update: Any, candidates: tuple[str, ...], *, channel: str) -> str:
@@ -124,10 +122,8 @@ class MonitoredChannel:
         "_frame_bytes",
         "gathered",
         "id_field",
-        "looks",
         "more",
         "observe",
-        "opened_at",
         "probe",
         "probe_id",
         "queue",
@@ -145,10 +141,8 @@ class MonitoredChannel:
         keys: EpochTracker | FixedEpoch,
         gathered: list[int],
         server_queue: int | None = None,
-        looks: int = 1,
     ) -> None:
-        """`server_queue`: frames, instead of those that the request says. `looks`: how many monitors have looked for
-        this channel, this one included."""
+        """`server_queue`: frames, instead of those that the request says."""
         import pvaccess
 
         self.spec = spec
@@ -164,7 +158,6 @@ class MonitoredChannel:
         self.probe_id: Any = None
         self._frame_bytes: int | None = None
         self._channel = open_channel(spec.channel)
-        self.looks, self.opened_at = looks, time.monotonic()
         request = spec.request
         if server_queue is not None:
             request = _QUEUE_SIZE.sub(f"queueSize={server_queue}", request)
@@ -194,17 +187,6 @@ class MonitoredChannel:
     def connected(self) -> bool:
         """Whether the channel is connected now."""
         return bool(self._channel.isConnected())
-
-    @property
-    def shared_out(self) -> bool:
-        """Whether the data distributor gives it turns."""
-        return "distributor" in self.spec.request
-
-    def searches_in_vain(self, now: float) -> bool:
-        """Whether it has searched for so long that it will look ever less often. One that gets turns from the data
-        distributor is left alone: should it connect later all the same, its turns would go nowhere."""
-        may = self.looks < MOST_LOOKS and not self.shared_out
-        return may and now - self.opened_at > LOOK_AGAIN_S * self.looks and not self.connected
 
     @property
     def frame_bytes(self) -> int:
@@ -299,13 +281,13 @@ class Inputs:
     def leave(self) -> bool:
         """Receive nothing more. False where the data distributor shares the frames out: it keeps on giving turns to a
         monitor that is stopped, as long as its channel is there."""
-        if any(channel.shared_out for channel in self.channels):
+        if any("distributor" in channel.spec.request for channel in self.channels):
             return False
         for channel in self.channels:
             channel.pause()
         return True
 
-    def _monitor(self, spec: Input, *, looks: int = 1) -> MonitoredChannel:
+    def _monitor(self, spec: Input) -> MonitoredChannel:
         return MonitoredChannel(
             spec,
             queue_length=self._queue_length,
@@ -313,7 +295,6 @@ class Inputs:
             keys=self._fixed or self._shared or EpochTracker(Epoch(self._epoch), counting=self._counting),
             gathered=self.gathered[spec.producer],
             server_queue=self._server_queue,
-            looks=looks,
         )
 
     def count_epochs(self) -> None:
@@ -336,21 +317,7 @@ class Inputs:
     def probed(self) -> bool:
         """Whether every monitor has received its first update; DataError when the id field is missing."""
         # Every channel is asked, also after the first that has none.
-        waiting = [channel for channel in self.channels if not channel.take_probe(self._id_fields)]
-        if waiting:
-            self._look_again(waiting)
-        return not waiting
-
-    def _look_again(self, waiting: list[MonitoredChannel]) -> None:
-        """A client whose search came at the wrong moment asks again after 1, 2, 4, 8 … s; a new one asks at once."""
-        now = time.monotonic()
-        lost = [channel for channel in waiting if channel.searches_in_vain(now)]
-        if lost:
-            self._close(lost)
-            self.channels = [
-                self._monitor(channel.spec, looks=channel.looks + 1) if channel in lost else channel
-                for channel in self.channels
-            ]
+        return sum(channel.take_probe(self._id_fields) for channel in self.channels) == len(self.channels)
 
     def wait_for_probes(self, *, timeout_s: float, should_stop: Callable[[], bool]) -> bool:
         """Wait until every monitor has its probe. False when told to stop; WorldError when time is up."""
