@@ -67,10 +67,13 @@ def run_case(case: Case, rounds: int) -> list[dict[str, Any]]:
     """Measure every subject ``rounds`` times in turns; one row each."""
     samples: dict[str, list[dict[str, float]]] = {}
     with source_process(case) as (source, port):
-        for _ in range(rounds):
-            for name in SUBJECTS:
+        names = list(SUBJECTS)
+        for number in range(rounds):
+            # Who goes first finds the machine as nobody has left it: each does as often as the others.
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
                 samples.setdefault(name, []).append(measure(case, name, source, port))
-    return [summarise(case, name, taken, samples["bare"]) for name, taken in samples.items()]
+    return [summarise(case, name, samples[name], samples["bare"]) for name in SUBJECTS]
 
 
 def summarise(
