@@ -8,7 +8,7 @@ is the excess the source offered: it says how far below the offer a subject stay
 at rates it can carry. Where nothing is lost the source was the slowest (small frames on few cores: both ends
 share them), the row says so, and its ratio compares little.
 
-Subjects take turns (A B C A B C …), each in a fresh process, so that slow changes of the machine hit all
+Subjects take turns (A B C, B C A, …), each in a fresh process, so that slow changes of the machine hit all
 alike; ratios are made within a round, and medians over rounds are reported. The clock starts `WARM_UP_S`
 after a subject's first frame. The queue on the server and in the receiver has the same length for all.
 """

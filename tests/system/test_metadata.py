@@ -395,10 +395,12 @@ tolerance = "2 ms"
     )
     assert found["wrong"] == []
     assert len(found["good"]) >= 150
-    # A Channel Access server leaves out updates for a client that is slow just then; frames without are counted.
-    unmatched = [one["unmatched"] for one in report["metadata"]]
-    assert max(unmatched) <= 5
-    assert len(found["without"]) <= sum(unmatched)
+    # A frame is without only where no update came: a Channel Access server may leave some out for a slow client, and
+    # that of the last frame may be on its way when the run is stopped. Each is counted.
+    for one in report["metadata"]:
+        assert one["unmatched"] == 0 or one["updates"] <= one["matched"]
+        assert one["unmatched"] <= 5
+    assert len(found["without"]) <= sum(one["unmatched"] for one in report["metadata"])
 
 
 def main(folder: Path) -> None:

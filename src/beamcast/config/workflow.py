@@ -196,8 +196,8 @@ class Restart(Struct, frozen=True, kw_only=True):
     understudy: Annotated[
         bool,
         Meta(
-            description="keep the next process of each rank ready, about 60 MB of memory each: "
-            "a dead rank is back in less than a second"
+            description="keep the next process of each rank ready, from 10 s after its start, about 60 MB of memory "
+            "each: a dead rank is back in less than a second"
         ),
     ] = True
 

@@ -3,9 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
-from beamcast.members.parsl_only import SDK, without_sdk
 from beamcast.members.worker_pool import parsl_program
 
 
@@ -40,9 +37,13 @@ def test_parsls_program_has_what_its_workers_look_for() -> None:
 
 
 def test_the_sdk_is_left_out_for_a_while_only() -> None:
-    before = SDK in sys.modules
-    with without_sdk():
-        if not before:
-            with pytest.raises(ImportError):
-                __import__(SDK)
-    assert (SDK in sys.modules) == before
+    said = in_a_process_of_its_own(
+        "import sys\n"
+        "from beamcast.members.parsl_only import SDK, without_sdk\n"
+        "with without_sdk():\n"
+        "    try: __import__(SDK)\n"
+        "    except ImportError: print('left out')\n"
+        "print(SDK in sys.modules, __import__(SDK).__name__ == SDK)\n"
+        "with without_sdk(): print(SDK in sys.modules)"
+    )
+    assert said.split("\n") == ["left out", "False True", "True"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import zmq
 
 from beamcast.members import workers
 
@@ -66,17 +67,25 @@ def test_the_order_to_end_reaches_all(tmp_path: Path) -> None:
 
 
 @contextmanager
-def interchange(greeting: bytes) -> Iterator[int]:
-    """What listens where the interchange should, greets and hangs up; gives its port."""
+def interchange() -> Iterator[int]:
+    """A ZeroMQ socket with Curve keys, as Parsl's interchange has it; gives its port."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.curve_publickey, router.curve_secretkey = zmq.curve_keypair()
+        router.curve_server = True
+        yield router.bind_to_random_port("tcp://127.0.0.1")
+
+
+@contextmanager
+def forwarder_to_nowhere() -> Iterator[int]:
+    """Takes connections and closes them, since there is nobody behind it; gives its port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def greet() -> None:
+        def hang_up() -> None:
             with suppress(OSError):
                 while True:
-                    with server.accept()[0] as connection:
-                        connection.sendall(greeting)
+                    server.accept()[0].close()
 
-        threading.Thread(target=greet, daemon=True).start()
+        threading.Thread(target=hang_up, daemon=True).start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
 
@@ -98,7 +107,7 @@ def words(port: int) -> list[str]:
 
 def test_a_pool_that_has_its_interchange_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "DESERTED_S", 1.0)
-    with interchange(b"\xff") as port:
+    with interchange() as port:
         pool = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
         assert workers._status_of(pool.pid, words(port)) == 0
         pool.returncode = 0  # reaped above
@@ -107,7 +116,7 @@ def test_a_pool_that_has_its_interchange_goes_on(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("forwarded", [False, True])
 def test_a_pool_whose_interchange_is_gone_is_ended(monkeypatch: pytest.MonkeyPatch, forwarded: bool) -> None:
     monkeypatch.setattr(workers, "DESERTED_S", 1.0)
-    with interchange(b"") as port:
+    with forwarder_to_nowhere() as port:
         if not forwarded:
             port = 1  # where nobody listens
         pool = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
