@@ -6,9 +6,14 @@ answers the TCP search of the pvAccess protocol (connection validation, echo and
 address at which the channel's server really listens. A restarted rank is found at its new port, a late rank is found
 at all, and no UDP search is needed anywhere.
 
-Given `upstream` servers, it asks those for names that nobody told it: a pvaccess client with more than one name
-server of its own crashes (its search manager shares one connection between threads: 8 of 20 clients with six channels
-on two servers died, none on one), and it asks them in turn, with ever longer pauses.
+A client that has asked in vain asks again after 1, 2, 4 … 31 s, and one that was sent to a server that has died comes
+back after half a minute. So what becomes known is pushed to those that asked: as one more answer to their search, which
+every client takes at any time. A pvaccess client keeps its connection for that only as long as nobody tells it that a
+channel is not known; then it closes it, since there might be another name server. So it is not told.
+
+Given `upstream` servers, it asks those for names that nobody told it, again and again as long as a client waits for
+one: a pvaccess client with more than one name server of its own crashes (its search manager shares one connection
+between threads: 8 of 20 clients with six channels on two servers died, none on one).
 
 Source: the pvAccess protocol specification, sections "Connection validation", "Search request" and "Search
 response"; the client accepts an address in the response that differs from the sender's.
@@ -22,6 +27,7 @@ import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,9 +43,11 @@ from beamcast.pva.search import (
     ECHO,
     FROM_SERVER,
     MAGIC,
+    REPLY_REQUIRED,
     SEARCH,
     SEGMENTED,
     SET_BYTE_ORDER,
+    UNICAST,
     ask,
     find,
     message,
@@ -50,10 +58,15 @@ from beamcast.pva.search import (
 
 __all__ = ["Endpoint", "NameServer", "find"]
 
-# Names that one client waits for; beyond that it has to ask again.
-MAX_PENDING = 20000
+# Names of which one client is told when there is news; beyond that it has to ask again.
+MAX_ASKED = 20000
+# Channels of one client that have the same name: it makes new ones when it looks again.
+MAX_CHANNELS = 50
 # A server that is asked on a client's behalf answers within this time, or not at all.
 UPSTREAM_TIMEOUT_S = 3.0
+# So often servers are asked for a name that a client waits for, and for so many names at a time.
+ASK_AGAIN_S = 1.0
+MAX_LOOKED_FOR = 100
 # A search message holds at most a few hundred names; a client that claims more is not a pvAccess client.
 MAX_MESSAGE_BYTES = 1 << 20
 TCP_LISTEN = "0A"  # include/net/tcp_states.h
@@ -62,14 +75,41 @@ TCP_LISTEN = "0A"  # include/net/tcp_states.h
 LISTENING_AGE = 4
 
 
-class _Client:
-    """One connection, and the channels that it asked for before anyone served them."""
+@dataclass(slots=True)
+class _Asked:
+    """A name that a client has asked for, with the sequence number of its search and its ids of the channel."""
 
-    __slots__ = ("pending", "writer")
+    sequence: int
+    channel_ids: list[int]
+    waits: bool
+
+
+class _Client:
+    """One connection, and what it is told when there is news."""
+
+    __slots__ = ("asked", "writer")
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
-        self.pending: dict[str, tuple[int, list[int]]] = {}
+        self.asked: dict[str, _Asked] = {}
+
+    def note(self, name: str, sequence: int, channel_id: int, *, waits: bool) -> None:
+        """It has asked for a name, and waits for it if that is not known."""
+        asked = self.asked.get(name)
+        if asked is None:
+            if len(self.asked) < MAX_ASKED:
+                self.asked[name] = _Asked(sequence, [channel_id], waits)
+            return
+        asked.sequence, asked.waits = sequence, waits
+        if channel_id not in asked.channel_ids:
+            asked.channel_ids = [*asked.channel_ids[1 - MAX_CHANNELS :], channel_id]
+
+    def tell(self, guid: bytes, name: str, where: Endpoint) -> None:
+        """Say where a name is served, if this client has asked for it."""
+        asked = self.asked.get(name)
+        if asked is not None:
+            asked.waits = False
+            self.writer.write(search_response(guid, asked.sequence, where, asked.channel_ids))
 
 
 class _LocalServers:
@@ -139,6 +179,7 @@ class NameServer:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._clients: set[_Client] = set()
+        self._looked_for: set[str] = set()
         self._gone = _LocalServers()
 
     @property
@@ -153,16 +194,12 @@ class NameServer:
             return
         self._channels = {**self._channels, **news}
         if self._started.is_set() and self._failure is None:
-            self._loop.call_soon_threadsafe(self._tell_waiting, news)
+            self._loop.call_soon_threadsafe(self._tell, news)
 
-    def _tell_waiting(self, news: Mapping[str, Endpoint]) -> None:
-        """A client that has asked in vain asks again only after seconds: answer those now that kept the connection
-        (pvxs and p4p do; pvaccess closes it after each search)."""
+    def _tell(self, news: Mapping[str, Endpoint]) -> None:
         for client in self._clients:
             for name, endpoint in news.items():
-                if (waiting := client.pending.pop(name, None)) is not None:
-                    sequence, channel_ids = waiting
-                    client.writer.write(search_response(self._guid, sequence, endpoint, channel_ids))
+                client.tell(self._guid, name, endpoint)
 
     def forget(self, channels: list[str]) -> None:
         """These channels are not served any more."""
@@ -252,44 +289,62 @@ class NameServer:
 
     def _search(self, payload: bytes, order: str, client: "_Client") -> None:
         writer = client.writer
-        sequence, must_reply, wanted = parse_search(payload, order)
+        sequence, flags, wanted = parse_search(payload, order)
         found: dict[Endpoint, list[int]] = {}
         for channel_id, name in wanted:
             known_as = without_line(name)
             endpoint = self._channels.get(known_as)
             if endpoint is not None and self._gone.refuses(endpoint):
                 endpoint = None
+            client.note(known_as, sequence, channel_id, waits=endpoint is None)
             if endpoint is not None:
                 found.setdefault(endpoint, []).append(channel_id)
             elif self._upstream:
-                self._start(self._pass_on(client, sequence, channel_id, name))
-            elif len(client.pending) < MAX_PENDING:
-                _, waiting = client.pending.setdefault(known_as, (sequence, []))
-                if channel_id not in waiting:
-                    waiting.append(channel_id)
+                self._look_for(known_as)
         for endpoint, channel_ids in found.items():
             writer.write(search_response(self._guid, sequence, endpoint, channel_ids))
-        if must_reply and not found and not self._upstream:
+        # Ours say that they ask once and this server alone; pvaccess wants an answer too, and would close.
+        once = flags & REPLY_REQUIRED and flags & UNICAST
+        if once and not found and not self._upstream:
             writer.write(
                 search_response(self._guid, sequence, None, [channel_id for channel_id, _ in wanted])
             )
+
+    def _look_for(self, name: str) -> None:
+        if name not in self._looked_for and len(self._looked_for) < MAX_LOOKED_FOR:
+            self._looked_for.add(name)
+            self._start(self._find_upstream(name))
+
+    async def _find_upstream(self, name: str) -> None:
+        """Ask upstream until somebody knows the name or nobody waits for it any more, and tell those that wait."""
+        try:
+            while waiting := [
+                each for each in self._clients if name in each.asked and each.asked[name].waits
+            ]:
+                if (endpoint := await self._ask_upstream(name)) is not None:
+                    for client in waiting:
+                        client.tell(self._guid, name, endpoint)
+                    return
+                await asyncio.sleep(ASK_AGAIN_S)
+        finally:
+            self._looked_for.discard(name)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    async def _pass_on(self, client: "_Client", sequence: int, channel_id: int, name: str) -> None:
+    async def _ask_upstream(self, name: str) -> Endpoint | None:
         """Ask the servers upstream, all at once; the first that knows the channel is believed."""
         asked = [asyncio.create_task(ask(server, name)) for server in self._upstream]
         try:
             for answer in asyncio.as_completed(asked, timeout=UPSTREAM_TIMEOUT_S):
-                # A server that is away, or slow (TimeoutError is an OSError): the client asks again by itself.
+                # A server that is away, or slow (TimeoutError is an OSError), is asked again.
                 with suppress(OSError, EOFError, struct.error, ValueError, IndexError):
                     if (endpoint := await answer) is not None:
-                        client.writer.write(search_response(self._guid, sequence, endpoint, [channel_id]))
-                        return
+                        return endpoint
         finally:
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
+        return None

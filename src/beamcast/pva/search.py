@@ -25,6 +25,10 @@ SEARCH = 3
 SEARCH_RESPONSE = 4
 CONNECTION_VALIDATED = 9
 
+# Flags of a search.
+REPLY_REQUIRED = 0x01
+UNICAST = 0x80
+
 
 def message(command: int, payload: bytes, *, flags: int = FROM_SERVER) -> bytes:
     return struct.pack("<BBBBI", MAGIC, VERSION, flags, command, len(payload)) + payload
@@ -61,15 +65,15 @@ class _Reader:
         return raw.decode(errors="replace")
 
 
-def parse_search(payload: bytes, order: str) -> tuple[int, bool, list[tuple[int, str]]]:
-    """Sequence number, whether an answer is asked for in any case, and (channel id, name) pairs of a search."""
+def parse_search(payload: bytes, order: str) -> tuple[int, int, list[tuple[int, str]]]:
+    """Sequence number, flags (`REPLY_REQUIRED`, `UNICAST`), and (channel id, name) pairs of a search."""
     reader = _Reader(payload, order)
     sequence, flags = reader.take("iB")
     reader.take("3x16sH")
     for _ in range(reader.size()):
         reader.string()
     (count,) = reader.take("H")
-    return sequence, bool(flags & 1), [(reader.take("i")[0], reader.string()) for _ in range(count)]
+    return sequence, flags, [(reader.take("i")[0], reader.string()) for _ in range(count)]
 
 
 def search_response(guid: bytes, sequence: int, endpoint: Endpoint | None, channel_ids: list[int]) -> bytes:
@@ -123,7 +127,7 @@ async def ask(server: Endpoint, channel: str) -> Endpoint | None:
 
 def _search_request(channel: str) -> bytes:
     raw = channel.encode()
-    wanted = struct.pack("<iB3x16sH", 1, 1, b"\0" * 16, 0) + b"\x01" + string("tcp")
+    wanted = struct.pack("<iB3x16sH", 1, REPLY_REQUIRED | UNICAST, b"\0" * 16, 0) + b"\x01" + string("tcp")
     wanted += struct.pack("<Hi", 1, 1) + struct.pack("<B", len(raw)) + raw
     return message(SEARCH, wanted, flags=0)
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beamcast.core.errors import WorldError
-from beamcast.pva.nameserver import Endpoint, NameServer, find
-from beamcast.pva.search import parse_search, search_response
+from beamcast.pva.nameserver import MAX_CHANNELS, Endpoint, NameServer, find
+from beamcast.pva.search import REPLY_REQUIRED, UNICAST, parse_search, search_response
 
 LOOPBACK = "127.0.0.1"
 
@@ -53,8 +53,8 @@ class Client:
         self.socket.sendall(struct.pack(order + "BBBBI", 0xCA, 2, flags, command, len(payload)) + payload)
 
 
-def search(names: list[str], *, order: str = "<", sequence: int = 7, must_reply: bool = False) -> bytes:
-    payload = struct.pack(order + "iB3x16sH", sequence, 1 if must_reply else 0, b"\0" * 16, 0)
+def search(names: list[str], *, order: str = "<", sequence: int = 7, flags: int = 0) -> bytes:
+    payload = struct.pack(order + "iB3x16sH", sequence, flags, b"\0" * 16, 0)
     payload += b"\x01\x03tcp" + struct.pack(order + "H", len(names))
     for channel_id, name in enumerate(names):
         raw = name.encode()
@@ -97,11 +97,14 @@ def test_says_where_a_channel_is(server: NameServer, client: Client, order: str)
     assert found == {0: ("10.1.2.3", 5555), 2: ("10.1.2.4", 6666)}
 
 
-def test_answers_not_found_only_when_asked_to(server: NameServer, client: Client) -> None:
+def test_answers_not_found_only_to_who_asks_once(server: NameServer, client: Client) -> None:
     client.read()
     client.read()
-    client.send(3, search(["unknown"]))
-    client.send(3, search(["unknown"], sequence=8, must_reply=True))
+    client.send(3, search(["unknown"], flags=UNICAST))  # as pvxs does
+    client.send(
+        3, search(["unknown"], flags=REPLY_REQUIRED)
+    )  # as pvaccess does: it would close its connection
+    client.send(3, search(["unknown"], sequence=8, flags=REPLY_REQUIRED | UNICAST))
     _, command, payload = client.read()
     assert command == 4
     assert struct.unpack_from("<i", payload, 12) == (8,)
@@ -121,6 +124,37 @@ def test_a_client_that_asked_too_early_is_told_when_the_channel_is_served(
     assert command == 4
     assert struct.unpack_from("<Hi", payload, 39) == (1, 0)
     assert struct.unpack_from("<H", payload, 32) == (5555,)
+
+
+def test_a_client_is_told_when_a_channel_has_moved(server: NameServer, client: Client) -> None:
+    server.serve_at({"image": Endpoint("10.1.2.3", 5555)})
+    client.read()
+    client.read()
+    client.send(3, search(["image"], flags=REPLY_REQUIRED))
+    assert struct.unpack_from("<H", client.read()[2], 32) == (5555,)
+    server.serve_at(
+        {"image": Endpoint("10.1.2.3", 5555), "other": Endpoint("10.1.2.3", 5556)}
+    )  # no news for it
+    server.forget(["image"])
+    server.serve_at({"image": Endpoint("10.1.2.3", 6666)})
+    assert struct.unpack_from("<H", client.read()[2], 32) == (6666,)
+
+
+def test_a_channel_of_the_same_name_is_told_as_well_and_they_are_bounded(
+    server: NameServer, client: Client
+) -> None:
+    client.read()
+    client.read()
+    for _ in range(3):
+        client.send(3, search(["image"]))
+    client.send(3, search(["other"] + ["image"] * 2 * MAX_CHANNELS))
+    client.send(2, b"the searches before this echo have been read")
+    assert client.read()[1] == 2
+    server.serve_at({"image": Endpoint("10.1.2.3", 5555)})
+    _, _, payload = client.read()
+    (count,) = struct.unpack_from("<H", payload, 39)
+    ids = struct.unpack_from(f"<{count}i", payload, 41)
+    assert ids == tuple(range(MAX_CHANNELS + 1, 2 * MAX_CHANNELS + 1))
 
 
 def test_a_program_without_pvaccess_can_ask(server: NameServer) -> None:
@@ -193,6 +227,20 @@ def test_what_nobody_told_it_is_asked_upstream(server: NameServer) -> None:
             assert find(asking.endpoint, "up:image") == Endpoint("192.0.2.7", 5075)
             server.serve_at({"up:image": Endpoint("192.0.2.8", 5076)})
             assert find(asking.endpoint, "up:image") == Endpoint("192.0.2.8", 5076)
+
+
+def test_upstream_is_asked_again_as_long_as_a_client_waits(server: NameServer) -> None:
+    with NameServer(host=LOOPBACK, port=0, upstream=[server.endpoint]) as asking:
+        waits = Client(asking)
+        waits.read()
+        waits.read()
+        waits.send(3, search(["up:late"], flags=REPLY_REQUIRED))
+        time.sleep(0.2)
+        server.serve_at({"up:late": Endpoint("192.0.2.7", 5075)})
+        _, command, payload = waits.read()
+        assert command == 4
+        assert struct.unpack_from("<H", payload, 32) == (5075,)
+        waits.close()
 
 
 def test_what_nobody_upstream_knows_gets_no_answer(server: NameServer) -> None:
