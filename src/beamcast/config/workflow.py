@@ -60,7 +60,10 @@ class Source(Struct, frozen=True, kw_only=True):
     protocol: Annotated[Literal["pva", "ca"], Meta(description="pvAccess or Channel Access")] = "pva"
     address: Annotated[
         str | None,
-        Meta(description="host:port of the channel's server, where no search reaches it; absent: search"),
+        Meta(
+            description="host:port of the channel's server, or of a name server that knows it, where no search "
+            "reaches it; absent: search"
+        ),
     ] = None
     id_field: Annotated[str, Meta(min_length=1, description="field that numbers the frames")] = "uniqueId"
     timestamp_field: Annotated[str, Meta(min_length=1, description="field with the time of a frame")] = (
@@ -142,7 +145,8 @@ class Metadata(Struct, frozen=True, kw_only=True):
     address: Annotated[
         str | None,
         Meta(
-            description="pva: host:port of the channel's server, where no search reaches it; absent: search"
+            description="pva: host:port of the channel's server, or of a name server that knows it, where no search "
+            "reaches it; absent: search"
         ),
     ] = None
     match: Annotated[

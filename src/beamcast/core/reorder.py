@@ -2,8 +2,9 @@
 
 The choice: each producer's keys increase, so a key can no longer come once every producer has passed it.
 Everything up to the lowest "last key" of the producers (the watermark) is released. A producer that stays
-quiet while frames wait stops holding them back, and a frame that comes after its turn is handed out at once,
-out of order, and counted: the window neither stalls nor gives up on a frame.
+quiet while frames wait stops holding them back until it pushes again, or the whole stream has paused. A frame
+that comes after its turn is handed out at once, out of order, and counted: the window neither stalls nor gives
+up on a frame.
 """
 
 import math
@@ -14,9 +15,10 @@ from pyroaring import BitMap64
 
 T = TypeVar("T")
 
-_NOTHING_YET = (
-    -1
-)  # last key of a producer before its first push: below every key, so it holds back everything
+# A stream in which nobody pushes for so many waits has paused.
+PAUSE_WAITS = 2
+# Last key of a producer before its first push: below every key, so it holds back everything.
+_NOTHING_YET = -1
 
 
 class _Producer:
@@ -57,6 +59,8 @@ class ReorderWindow(Generic[T]):
         self._order: list[int] = []
         self._waiting_since = 0.0
         """Time of the last release in order, or of the push that ended an empty window."""
+        self._heard_at = 0.0
+        """Time of the last push."""
         self._late_items: list[tuple[int, T]] = []
         self._released = BitMap64()
         self._top = _NOTHING_YET
@@ -110,10 +114,11 @@ class ReorderWindow(Generic[T]):
         A producer that was not added, or was retired, may push: it does not take part in the order.
         `key` is not negative; equal keys are the same frame.
         """
+        if not self._order:
+            self._begin_to_wait(now)
+        self._heard_at = now
         self.passed(producer, key, now)
         if key > self._top and key not in self._items:
-            if not self._order:
-                self._waiting_since = now
             self._items[key] = item
             heappush(self._order, key)
             return True
@@ -147,6 +152,14 @@ class ReorderWindow(Generic[T]):
         self._released.add(key)
         self._late_items.append((key, item))
         return True
+
+    def _begin_to_wait(self, now: float) -> None:
+        """The window is empty. If nobody has pushed for a while, whoever was quiet before was so with all others."""
+        if now - self._heard_at > PAUSE_WAITS * self._max_wait_s:
+            for producer, state in self._producers.items():
+                if not state.holds:
+                    self._hold(producer, state)
+        self._waiting_since = now
 
     def _release_up_to(self, watermark: float, out: list[tuple[int, T]], now: float) -> None:
         order = self._order
@@ -187,7 +200,7 @@ class ReorderWindow(Generic[T]):
 
         The wait counts from the later of the producer's last push and the last release (or the end of an
         empty window): after a pause of the whole stream, the first producer to come back waits for the
-        others. One that is taken out stays out until it pushes again.
+        others. One that is taken out stays out until it pushes again, or such a pause is over.
         """
         deadline = now - self._max_wait_s
         if self._waiting_since > deadline:

@@ -263,15 +263,16 @@ class RunPlan:
         return f"{stem}:*" if pool.input_branches else f"{stem}{_branch(pool, 0)}"
 
     def inputs(
-        self, pool: Pool, place: Place, generations: Sequence[int | None], *, mirror_generation: int = 0
+        self, pool: Pool, place: Place, generations: Sequence[int | None], *, mirror: tuple[int, int] = (0, 0)
     ) -> tuple[Input, ...]:
         """The channels that a rank monitors; `generations` are those of its `producers`, in order: None for one that
-        does not take part."""
+        does not take part. `mirror`: its generation, and how often its record was made anew."""
+        generation, renewed = mirror
         if self.dispatches and pool.input == "source":
             # The dispatcher never has more under way than the window: a queue of that length can't overrun.
             request = f"record[queueSize={pool.window + QUEUE_SPARE}]field()"
             channel = self.dispatch_channel(pool.name, place.rank)
-            return (Input(channel=channel, request=request, generation=mirror_generation),)
+            return (Input(channel=channel, request=request, generation=generation),)
         queue = f"record[queueSize={pool.server_queue}]"
         # Who gets every update needs no turns.
         if pool.role == "consumer" and pool.distribution.policy != "all":
@@ -279,7 +280,7 @@ class RunPlan:
         else:
             request = f"{queue}field()"
         if pool.input == "source":
-            return (Input(channel=self.mirror_channel, request=request),)
+            return (Input(channel=self.mirror_channel, request=request, renewed=renewed),)
         per_input = pool.gather or 1
         return tuple(
             Input(

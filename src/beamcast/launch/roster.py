@@ -58,6 +58,9 @@ class MemberRecord:
     serves: tuple[str, ...] = ()
     # The last generation whose output could be found; readers stay with it until the next one serves.
     served_generation: int = 0
+    # How often its record was made anew, in all generations, and the last time: generation and number.
+    renewals: int = 0
+    renewed: tuple[int, int] = (0, 0)
     has_come: bool = False
     has_served: bool = False
     heard_at: float = 0.0
@@ -70,8 +73,8 @@ class MemberRecord:
     next_epoch: int = 0
     ends_epoch: bool = False
     registered_at: float = 0.0
-    # The mirror's generation, and what this rank reads from it.
-    from_mirror: tuple[int, tuple[Input, ...]] | None = None
+    # The mirror's generation and renewals, and what this rank reads from it.
+    from_mirror: tuple[tuple[int, int], tuple[Input, ...]] | None = None
     # The last news about its inputs.
     told: Told | None = None
     # What the name servers know of it.
@@ -266,6 +269,9 @@ class Roster:
         self._let_go(beat)
         if beat.serves:
             record.served_generation = beat.member.generation
+            if beat.renewed and record.renewed != (renewed := (beat.member.generation, beat.renewed)):
+                record.renewed = renewed
+                record.renewals += 1
             record.has_served = True
         record.counters = beat.counters
         record.facts = beat.facts or record.facts
@@ -423,10 +429,10 @@ class Roster:
             if not mirror.usable:
                 return None
             # They follow from the place, and are asked for with each heartbeat.
-            if record.from_mirror is None or record.from_mirror[0] != mirror.served_generation:
-                generation = mirror.served_generation
-                inputs = self._plan.inputs(pool, record.place, (), mirror_generation=generation)
-                record.from_mirror = (generation, inputs)
+            served = (mirror.served_generation, mirror.renewals)
+            if record.from_mirror is None or record.from_mirror[0] != served:
+                inputs = self._plan.inputs(pool, record.place, (), mirror=served)
+                record.from_mirror = (served, inputs)
             return record.from_mirror[1]
         producers = [self.ranks[name][rank] for name, rank in self._plan.producers(pool)]
         if not self.was_ready and not all(self._serves_or_late(producer) for producer in producers):

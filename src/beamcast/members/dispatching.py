@@ -35,7 +35,7 @@ from beamcast.pools.inputs import id_field_of, payload_bytes, queue_of_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import take_keys
 from beamcast.pva.environment import check_bound, free_port
-from beamcast.pva.fields import id_reader
+from beamcast.pva.fields import FirstValues, id_reader
 from beamcast.pva.messages import (
     Answer,
     Counters,
@@ -51,6 +51,7 @@ from beamcast.pva.messages import (
     Taken,
     decode_dispatch_plan,
 )
+from beamcast.pva.monitor import LiveMonitor
 from beamcast.pva.rpc import RpcEndpoint
 from beamcast.pva.stack import stack_request
 from beamcast.pva.witness import Witness
@@ -73,17 +74,15 @@ class Dispatching:
     """The frames of one source, to the ranks of the pools that read it."""
 
     def __init__(self, member: Member, server: Any, plan: DispatchPlan, *, run_dir: Path) -> None:
-        import pvaccess
 
         self._member = member
         self._plan = plan
         self._lock = threading.RLock()
         self._posts = {pool.name: self._post(pool, server, run_dir) for pool in plan.pools}
         self._queue_frames = plan.queue
-        self._queue: Any = pvaccess.PvObjectQueue(plan.queue)
-        self._channel: Any = None
-        self._left: list[Any] = []
+        self._monitor: LiveMonitor | None = None
         self._witness: Witness | None = None
+        self._first_values = FirstValues()
         self._structure = StructureWatch(plan.source)
         self._keys = FixedEpoch()
         self._last: int | None = None
@@ -200,15 +199,13 @@ class Dispatching:
     def _connect(self) -> Any:
         import pvaccess
 
-        self._size_queue()
-        self._channel = pvaccess.Channel(self._plan.source)
-        self._channel.qMonitor(self._queue, f"record[queueSize={self._queue_frames}]field()")
+        self._monitor = self._open()
         keys = None if self._had is None else EpochTracker(self._keys.epoch)
         self._witness = Witness(self._plan.source, id_fields=(self._plan.id_field,), keys=keys)
         deadline = time.monotonic() + self._plan.appear_timeout_s
         while not (self.stop or self._member.abandoned):
             try:
-                return self._queue.get(WAIT_S)
+                return self._monitor.queue.get(WAIT_S)
             except pvaccess.QueueEmpty:
                 if time.monotonic() > deadline:
                     raise WorldError(
@@ -219,10 +216,8 @@ class Dispatching:
                     ) from None
         return None
 
-    def _size_queue(self) -> None:
-        """Make the queue; WorldError when it is given in bytes and the source does not appear in time."""
-        import pvaccess
-
+    def _open(self) -> LiveMonitor:
+        """The monitor of the source; WorldError when its queue is given in bytes and it does not appear in time."""
         plan = self._plan
         if plan.queue_bytes is not None:
             self._queue_frames = queue_of_bytes(
@@ -232,26 +227,24 @@ class Dispatching:
                 timeout_s=plan.appear_timeout_s,
                 should_stop=lambda: self.stop or self._member.abandoned,
             )
-        self._queue = pvaccess.PvObjectQueue(self._queue_frames)
+        request = f"record[queueSize={self._queue_frames}]field()"
+        return LiveMonitor(plan.source, request, queue_length=self._queue_frames)
 
     def _ask_for_less(self) -> None:
         """Monitor the source once more, without the fields that stacks do not carry. It begins with the value that we
-        have; channels that were left are kept, since pvaccess may crash when they go."""
-        import pvaccess
-
-        self._channel.stopMonitor()
-        self._left.append((self._channel, self._queue))
-        self._queue = pvaccess.PvObjectQueue(self._queue_frames)
-        self._channel = pvaccess.Channel(self._plan.source)
-        self._channel.qMonitor(self._queue, stack_request(self._plan.id_field, queue=self._queue_frames))
+        have."""
+        assert self._monitor is not None
+        self._monitor.reopen(stack_request(self._plan.id_field, queue=self._queue_frames))
 
     def _frames(self, read_id: Any, size_bytes: int) -> None:
+        monitor = self._monitor
+        assert monitor is not None
         stacking = tuple(self._posts[pool.name] for pool in self._plan.pools if pool.batch > 1)
         waits = [WAIT_S, *(pool.batch_wait_s for pool in self._plan.pools if pool.batch > 1)]
-        take = Gulps(self._queue, wait_s=min(waits)).take
+        self._gulps = Gulps(monitor.queue, wait_s=min(waits))
         tick_at = 0.0
         while not (self.stop or self._member.abandoned):
-            pvs = take()
+            pvs = self._gulps.take()
             if pvs:
                 self._gulp([read_id(pv) & ID_MASK for pv in pvs], pvs, size_bytes)
             now = time.monotonic()
@@ -261,12 +254,22 @@ class Dispatching:
             if now > tick_at:
                 tick_at = now + TICK_S
                 self._tick(now, size_bytes)
+                if monitor.dead(now):
+                    self._reopen(monitor)
+
+    def _reopen(self, monitor: LiveMonitor) -> None:
+        logger.warning("%s is back, and its monitor is not: it is monitored anew", self._plan.source)
+        monitor.reopen()
+        self._gulps.queue = monitor.queue
+        if self._witness is not None:
+            self._witness.reopen()
 
     def _gulp(self, ids: list[int], pvs: list[Any], size_bytes: int) -> None:
         """The frame path: frames that came together, in the order in which they came."""
         last = self._last
         if self.armed and not self._waiting and last is not None and last < ids[0] and _increase(ids):
             self._last = ids[-1]
+            self._first_values.note(pvs[-1])
             self._dispatch(ids, pvs, size_bytes)
         else:
             for frame_id, pv in zip(ids, pvs, strict=True):
@@ -274,7 +277,11 @@ class Dispatching:
 
     def _frame(self, frame_id: int, pv: Any, size_bytes: int) -> None:
         """A frame by itself, of which nothing is known yet."""
-        last, self._last = self._last, frame_id
+        last = self._last
+        if last is not None and frame_id < last and self._first_values.holds(pv):
+            return
+        self._first_values.note(pv)
+        self._last = frame_id
         if frame_id == last or not self.armed:
             return  # the source's current value once more, after a reconnect; or a frame before the run
         if self._waiting or (last is not None and frame_id < last):
@@ -424,7 +431,7 @@ class Dispatching:
         return Report(
             delta=delta,
             failed_frames=failed,
-            counters=Counters(received=len(mirrored), queued=len(self._queue)),
+            counters=Counters(received=len(mirrored), queued=self._queued()),
             counts_from=from_,
             # Not before: whoever numbers a late frame of the old epoch in the new one makes another frame of it.
             next_epoch=self._next_epoch if ends_epoch and self._old_is_over() else self._keys.epoch,
@@ -433,6 +440,9 @@ class Dispatching:
             last_key=mirrored[-1] if mirrored else None,
             facts=facts,
         )
+
+    def _queued(self) -> int:
+        return len(self._monitor.queue) if self._monitor is not None else 0
 
     def _facts(self) -> dict[str, float]:
         gauges = [post.dispatcher.gauges() for post in self._posts.values()]

@@ -22,14 +22,14 @@ class Gulps:
         """`wait_s`: how long `take` waits for a first frame."""
         import pvaccess
 
-        self._queue = queue
+        self.queue = queue
         self._wait_s = wait_s
         self._empty: type[Exception] = pvaccess.QueueEmpty
         self._took_at = 0.0
 
     def take(self) -> list[Any]:
         """The updates that wait, in the order in which they came, `MOST_FRAMES` at most; none after `wait_s`."""
-        queue = self._queue
+        queue = self.queue
         try:
             first = queue.get(self._wait_s)
         except self._empty:

@@ -74,6 +74,7 @@ class Member:
         self.identity = identity
         self.welcome: Welcome | None = None
         self.serves: tuple[str, ...] = ()
+        self.renewed = 0
         self.announced: tuple[str, ...] = ()
         self.rpc_channel = ""
         self.rpc_port = 0
@@ -223,6 +224,7 @@ class Member:
             counters=report.counters,
             failed_frames=report.failed_frames,
             serves=self.serves,
+            renewed=self.renewed,
             problem=message,
             problem_detail=detail,
             problem_kind=kind,

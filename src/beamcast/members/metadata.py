@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 # Rows of this much time go into one batch. A batch wakes every rank, which costs each some 0.1 ms of processor time:
 # at 1 kHz and four ranks, 10 ms more per batch are 20 µs less per frame. A frame waits for its row half as long.
 BATCH_S = 0.02
+# So often it is seen whether a channel has gone.
+LOOK_S = 0.1
 # In updates: a second at 20 kHz may wait while this process is held up.
 QUEUE_UPDATES = 20_000
 # Rows that a rank gets which takes the place of a dead one: the frames that it is sent again were joined before.
@@ -54,6 +56,8 @@ class MetadataMember:
         self._frames: MetadataMonitor | None = None
         self._keys = EpochTracker(Epoch(0))
         self._last: int | None = None
+        self._timed = False
+        self._look_at = 0.0
         self._history: deque[Row] = deque(maxlen=HISTORY_ROWS)
         self._known: set[MemberId] = set()
         self._newcomers = 0
@@ -139,6 +143,11 @@ class MetadataMember:
         now = time.monotonic()
         self._take_frames(now)
         joiner.expire(now)
+        if now > self._look_at:
+            self._look_at = now + LOOK_S
+            for each in (self._frames, *self._monitors):
+                if each is not None:
+                    each.look(now)
         rows = joiner.take()
         self._record.publish(rows)
         self._history.extend(rows)
@@ -160,6 +169,9 @@ class MetadataMember:
             if first or frame_id == self._last:
                 self._last = frame_id  # the value that the channel has when we connect belongs to no run
                 continue
+            if time_ns is None and self._timed and self._last is not None and frame_id < self._last:
+                continue  # what a restarted detector shows before its first frame
+            self._timed = self._timed or time_ns is not None
             self._last = frame_id
             key = self._keys.observe(FrameId(frame_id))
             if self._armed:

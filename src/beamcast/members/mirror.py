@@ -5,6 +5,7 @@ A witness costs every frame some 60 µs of processor time, so the source has one
 what it sent: a simulator does by itself, and the metadata member reads every frame's id anyway.
 """
 
+import logging
 import time
 
 from beamcast.core.errors import WorldError
@@ -18,7 +19,10 @@ from beamcast.pools.memory import keep_freed_memory
 from beamcast.pva.ca_mirror import CaMirror
 from beamcast.pva.messages import Counters, Delta, MemberId, Orders
 from beamcast.pva.mirror import Mirror
+from beamcast.pva.monitor import FIRST_VALUE_S, LiveMonitor
 from beamcast.pva.witness import Witness
+
+logger = logging.getLogger(__name__)
 
 
 class MirrorMember:
@@ -46,6 +50,10 @@ class MirrorMember:
         self._armed = False
         self._structure = StructureWatch(source)
         self._counts_from: int | None = None
+        self._serving = False
+        self._provider = "pva"
+        self._fresh: LiveMonitor | None = None
+        self._back_at = 0.0
         self.go = False
         self.stop = False
 
@@ -64,6 +72,7 @@ class MirrorMember:
                 timeout_s=appear_timeout_s,
                 should_stop=lambda: self.stop,
             )
+        self._provider = provider
         self._mirror.serve(self._channel, source=self._source, queue=queue, provider=provider)
         if self._watches_source:
             self._at_source = Witness(self._source, id_fields=self._id_fields, provider=provider)
@@ -86,9 +95,44 @@ class MirrorMember:
                 self._structure.begin(seen)
         self._member.serves = (self._channel,)
         self._member.now("serving")
+        self._serving = True
         while not self.stop and not self._member.abandoned:
             time.sleep(0.02)
+            self._look_at_record()
             self._structure.check(lambda: self.stop)
+
+    def _look_at_record(self) -> None:
+        """The C++ mirror takes its record away when the source disconnects, and makes another one when it is back."""
+        now = time.monotonic()
+        serving = self._mirror.serving(self._channel)
+        if not serving and isinstance(self._mirror, Mirror) and self._is_left_behind(now):
+            logger.warning("%s is back, and its mirror is not: it is mirrored anew", self._source)
+            self._mirror.renew(self._channel)
+            self._back_at = now
+        if self._at_source is not None:
+            self._at_source.look(now)
+        if serving == self._serving:
+            return
+        self._serving = serving
+        if not serving:
+            logger.warning("%s is gone, and %s with it", self._source, self._channel)
+            self._fresh = LiveMonitor(
+                self._source, "record[queueSize=2]field(timeStamp)", queue_length=1, provider=self._provider
+            )
+            return
+        if self._fresh is not None:
+            self._fresh.close()
+            self._fresh = None
+        logger.info("%s is back", self._source)
+        self._member.renewed += 1
+        if self._at_mirror is not None:
+            self._at_mirror.reopen()
+
+    def _is_left_behind(self, now: float) -> bool:
+        """Whether a monitor that was made since the source had gone has shown that it is back, some seconds ago."""
+        if self._fresh is None or not len(self._fresh.queue):
+            self._back_at = now
+        return now - self._back_at > FIRST_VALUE_S
 
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""

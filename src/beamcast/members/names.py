@@ -75,6 +75,11 @@ class NameServerProcess:
             self._channels.update(news)
             self._tell({"serve": {name: [where.host, where.port] for name, where in news.items()}})
 
+    def ask_at(self, channels: Mapping[str, Endpoint]) -> None:
+        """Say which server is to be asked where a channel is served; see `NameServer.ask_at`."""
+        if channels:
+            self._tell({"ask": {name: [where.host, where.port] for name, where in channels.items()}})
+
     def forget(self, channels: list[str]) -> None:
         """These channels are not served any more."""
         known = [name for name in channels if self._channels.pop(name, None) is not None]
@@ -118,6 +123,7 @@ def follow(server: NameServer, news: IO[str]) -> None:
     for line in news:
         message = json.loads(line)
         server.serve_at({name: Endpoint(*where) for name, where in message.get("serve", {}).items()})
+        server.ask_at({name: Endpoint(*where) for name, where in message.get("ask", {}).items()})
         server.forget(message.get("forget", []))
 
 

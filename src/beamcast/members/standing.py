@@ -151,7 +151,12 @@ class StandingMirror:
             life.moved_at = now
 
     def _supervise(self, life: _Life, now: float) -> None:
-        if life.spec.provider != "pva" or now - life.moved_at < STILL_S:
+        if life.spec.provider != "pva":
+            return
+        if now - life.moved_at < STILL_S:
+            if life.look is not None:  # what it sees now says nothing of a channel that moves again
+                life.look.close()
+                life.look = None
             return
         if life.look is None:
             life.look = SecondLook(life.spec.source)
@@ -175,6 +180,7 @@ class StandingMirror:
     def _bring_back(self, life: _Life, now: float) -> None:
         if life.was_serving:
             life.was_serving = False
+            life.added_at = float("-inf")  # it did connect: the next time is another one
             logger.warning("%s is gone, %s with it", life.spec.source, life.spec.channel)
         if life.added_at is not None and now - life.added_at < CONNECT_S:
             return

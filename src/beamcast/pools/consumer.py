@@ -103,6 +103,8 @@ class ConsumerLoop:
             frame_id = read_id(pv)
             if frame_id == tracker.last:
                 work.tally.duplicates += 1
+            elif not frame_id and channel.is_first_value(frame_id, pv):
+                pass
             elif admit is None:
                 do(pv, observe(frame_id))
             else:

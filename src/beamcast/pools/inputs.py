@@ -17,7 +17,7 @@ from pyroaring import BitMap64
 
 from beamcast.core.errors import DataError, WorldError
 from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
-from beamcast.pva.fields import id_reader
+from beamcast.pva.fields import id_reader, is_blank
 from beamcast.pva.messages import Input
 
 # pvaccess may crash when a channel object goes away while its C++ threads still use it (seen with two name servers):
@@ -48,12 +48,6 @@ def payload_bytes(update: Any) -> int:
     if isinstance(value, tuple) and value and isinstance(value[0], dict):
         return sum(np.asarray(array).nbytes for array in value[0].values())
     return int(value.nbytes) if isinstance(value, np.ndarray) else 0
-
-
-def _has_no_time(update: Any) -> bool:
-    """Whether nothing has been published in this record yet: its time stamp is there and zero."""
-    stamp = update["timeStamp"] if update.hasField("timeStamp") else None
-    return isinstance(stamp, dict) and stamp.get("secondsPastEpoch") == 0
 
 
 def look_at(channel: str, *, timeout_s: float, should_stop: Callable[[], bool]) -> Any:
@@ -181,7 +175,7 @@ class MonitoredChannel:
         back, its first value would begin an epoch (seen in a hand-over)."""
         last = self.tracker.last
         back = isinstance(self.tracker, EpochTracker) and last is not None and frame_id < last
-        return back and (frame_id == self.probe_id or _has_no_time(update))
+        return back and (frame_id == self.probe_id or is_blank(update))
 
     @property
     def connected(self) -> bool:
@@ -254,9 +248,13 @@ class Inputs:
         """Connect to what is wanted and not yet monitored, leave what is not wanted any more; returns those left."""
         kept = [channel for channel in self.channels if channel.spec in wanted]
         left = [channel for channel in self.channels if channel.spec not in wanted]
-        self._close(left)
         have = {channel.spec for channel in kept}
-        self.channels = kept + [self._monitor(spec) for spec in wanted if spec not in have]
+        for spec in wanted:
+            if spec not in have:
+                before = next((each for each in left if _is_renewed(each.spec, spec)), None)
+                kept.append(self._monitor(spec, before))
+        self._close(left)
+        self.channels = kept
         return left
 
     def reopen(self) -> None:
@@ -287,12 +285,15 @@ class Inputs:
             channel.pause()
         return True
 
-    def _monitor(self, spec: Input) -> MonitoredChannel:
+    def _monitor(self, spec: Input, before: MonitoredChannel | None = None) -> MonitoredChannel:
+        keys = self._fixed or self._shared
+        if keys is None and before is not None:
+            keys = before.tracker
         return MonitoredChannel(
             spec,
             queue_length=self._queue_length,
             id_fields=self._id_fields,
-            keys=self._fixed or self._shared or EpochTracker(Epoch(self._epoch), counting=self._counting),
+            keys=keys or EpochTracker(Epoch(self._epoch), counting=self._counting),
             gathered=self.gathered[spec.producer],
             server_queue=self._server_queue,
         )
@@ -346,6 +347,12 @@ class Inputs:
             for channel in self.channels
             if channel.probe is not None
         }
+
+
+def _is_renewed(before: Input, now: Input) -> bool:
+    """Whether it is the same channel of the same server, whose record was made anew."""
+    same = (before.channel, before.producer, before.generation) == (now.channel, now.producer, now.generation)
+    return same and before.renewed != now.renewed
 
 
 def _sums(counters: list[tuple[int, int, int]]) -> tuple[int, int, int]:

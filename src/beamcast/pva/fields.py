@@ -34,6 +34,31 @@ def field_type(update: Any, name: str) -> Any:
     return field
 
 
+def is_blank(update: Any) -> bool:
+    """Whether nothing has been published in this record yet, as after a restart: its time stamp is there and zero."""
+    stamp = update["timeStamp"] if update.hasField("timeStamp") else None
+    return isinstance(stamp, dict) and stamp.get("secondsPastEpoch") == 0
+
+
+class FirstValues:
+    """Tells what a restarted detector shows before its first frame from a frame: frames of this channel have times, and
+    it has none. Ask about an update whose id goes back."""
+
+    __slots__ = ("_timed",)
+
+    def __init__(self) -> None:
+        self._timed = False
+
+    def note(self, update: Any) -> None:
+        """A frame has come; some of them will do."""
+        if not self._timed:
+            self._timed = not is_blank(update)
+
+    def holds(self, update: Any) -> bool:
+        """Whether this is such a value. A channel that never sets its time stamp has none."""
+        return self._timed and is_blank(update)
+
+
 def id_reader(probe: Any, name: str) -> Callable[[Any], Any]:
     """How to read field `name` of updates that look like `probe`."""
     getter = INTEGER_GETTERS.get(getattr(field_type(probe, name), "name", ""))

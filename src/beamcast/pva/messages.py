@@ -73,13 +73,15 @@ class Registration(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
 
 class Input(Message, frozen=True, kw_only=True, omit_defaults=True):
     """One channel to monitor: its name, the pvRequest, which producer's generation it is, and which part of each
-    frame comes there, for a collector that gathers parts."""
+    frame comes there, for a collector that gathers parts. `renewed`: how often its record was made anew by the same
+    server; a monitor that was there before may be dead."""
 
     channel: str
     request: str
     producer: int = 0
     generation: int = 0
     part: int = 0
+    renewed: int = 0
 
 
 class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -204,6 +206,7 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     """I live, this is my state, and these frames went through my hands.
 
     `heard`: the last `sequence` whose answer has come: what it ordered need not be said again.
+    `renewed`: how often its record was made anew, as the C++ mirror does when its source is restarted.
     `follows`: the generation of each producer, by its rank, whose output this member receives. `counts_from`: the
     mirror's first frame of the run. `epoch`: the one that the member works in; `next_epoch`: the one that the
     dispatcher wants to begin, since all frames of the one before are final. `ends_epoch`: no more frames of this epoch
@@ -220,6 +223,7 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     counters: Counters = Counters()
     failed_frames: tuple[FailedFrame, ...] = ()
     serves: tuple[str, ...] = ()
+    renewed: int = 0
     follows: dict[int, int] = {}
     problem: str = ""
     problem_detail: str = ""

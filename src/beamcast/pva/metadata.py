@@ -18,6 +18,7 @@ import numpy as np
 from beamcast.core.errors import DataError
 from beamcast.core.joining import Row, Update
 from beamcast.pva.fields import GETTERS, INTEGER_GETTERS, field_type
+from beamcast.pva.monitor import LiveMonitor
 
 _NS_PER_S = 1_000_000_000
 # What an IOC's record has that was never processed: the EPICS epoch, 1990-01-01, to the nanosecond.
@@ -103,34 +104,35 @@ class MetadataMonitor:
         queue: int,
     ) -> None:
         """`queue` in updates, here; the channel's server holds fewer (`SERVER_QUEUE_UPDATES`)."""
-        import pvaccess
-
         self.name = channel
         self._fields = (value_field, timestamp_field, id_field)
         self._readers: tuple[Reader, Reader, Reader | None] | None = None
-        self._queue = pvaccess.PvObjectQueue(queue)
-        self._channel = pvaccess.Channel(channel, pvaccess.CA if provider == "ca" else pvaccess.PVA)
         fields = [field for field in self._fields if field is not None]
         # Only fields that change travel, and of all fields the server need not pick some: a fifth less for it and for
         # us. Frames are another matter: their image changes.
         wanted = "" if provider == "pva" and value_field is not None else ",".join(fields)
         held = min(queue, SERVER_QUEUE_UPDATES)
-        self._channel.qMonitor(self._queue, f"record[queueSize={held}]field({wanted})")
+        request = f"record[queueSize={held}]field({wanted})"
+        self._monitor = LiveMonitor(channel, request, queue_length=queue, provider=provider)
 
     @property
     def seen_anything(self) -> bool:
         """Whether an update has come: the channel exists and sends."""
-        return self._readers is not None or len(self._queue) > 0
+        return self._readers is not None or len(self._monitor.queue) > 0
 
     @property
     def rejected(self) -> int:
         """Updates that found our queue full."""
-        return int(self._queue.getCounters().get("nRejected", 0))
+        return int(self._monitor.queue.getCounters().get("nRejected", 0))
+
+    def look(self, now: float) -> None:
+        """See that the monitor lives; several times a second, `now` by a steady clock."""
+        if self._monitor.dead(now):
+            self._monitor.reopen()
 
     def take(self) -> list[Update]:
         """What has come since the last call."""
-        get = self._queue.get
-        pvs = [get(0) for _ in range(len(self._queue))]
+        pvs = list(self._monitor.take())
         if not pvs:
             return []
         if self._readers is None:

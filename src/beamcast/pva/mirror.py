@@ -14,7 +14,7 @@ class Mirror:
 
     def __init__(self) -> None:
         self._server: Any = None
-        self._channels: list[str] = []
+        self._made_of: dict[str, tuple[str, Any, int]] = {}
 
     def __enter__(self) -> Self:
         import pvaccess
@@ -34,8 +34,13 @@ class Mirror:
         import pvaccess
 
         kind = pvaccess.CA if provider == "ca" else pvaccess.PVA
+        self._made_of[channel] = (source, kind, queue)
         self._server.addMirrorRecord(channel, source, kind, queue)
-        self._channels.append(channel)
+
+    def renew(self, channel: str) -> None:
+        """Begin anew with a channel that is not served any more, although its source is back."""
+        self._server.removeMirrorRecord(channel)
+        self._server.addMirrorRecord(channel, *self._made_of[channel])
 
     def serving(self, channel: str) -> bool:
         """Whether the source has connected, so that the mirrored channel exists."""

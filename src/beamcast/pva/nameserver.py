@@ -11,9 +11,11 @@ back after half a minute. So what becomes known is pushed to those that asked: a
 every client takes at any time. A pvaccess client keeps its connection for that only as long as nobody tells it that a
 channel is not known; then it closes it, since there might be another name server. So it is not told.
 
-Given `upstream` servers, it asks those for names that nobody told it, again and again as long as a client waits for
-one: a pvaccess client with more than one name server of its own crashes (its search manager shares one connection
-between threads: 8 of 20 clients with six channels on two servers died, none on one).
+Of a channel of others only a server may be known, or a name server. That is asked when a client wants to know, and
+once a second as long as one waits: a detector may be away, and may come back at another port. `upstream` servers are
+asked in the same way for names that nobody told it: a pvaccess client with more than one name server of its own
+crashes (its search manager shares one connection between threads: 8 of 20 clients with six channels on two servers
+died, none on one).
 
 Source: the pvAccess protocol specification, sections "Connection validation", "Search request" and "Search
 response"; the client accepts an address in the response that differs from the sender's.
@@ -179,6 +181,7 @@ class NameServer:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._clients: set[_Client] = set()
+        self._to_ask: dict[str, Endpoint] = {}
         self._looked_for: set[str] = set()
         self._gone = _LocalServers()
 
@@ -200,6 +203,11 @@ class NameServer:
         for client in self._clients:
             for name, endpoint in news.items():
                 client.tell(self._guid, name, endpoint)
+
+    def ask_at(self, channels: Mapping[str, Endpoint]) -> None:
+        """Say which server, or name server, is to be asked where a channel is served, each time that a client wants to
+        know. One that is not there now, as a detector that is restarted, is asked again while somebody waits."""
+        self._to_ask = {**self._to_ask, **channels}
 
     def forget(self, channels: list[str]) -> None:
         """These channels are not served any more."""
@@ -291,6 +299,7 @@ class NameServer:
         writer = client.writer
         sequence, flags, wanted = parse_search(payload, order)
         found: dict[Endpoint, list[int]] = {}
+        unknown = True
         for channel_id, name in wanted:
             known_as = without_line(name)
             endpoint = self._channels.get(known_as)
@@ -299,13 +308,14 @@ class NameServer:
             client.note(known_as, sequence, channel_id, waits=endpoint is None)
             if endpoint is not None:
                 found.setdefault(endpoint, []).append(channel_id)
-            elif self._upstream:
+            elif self._upstream or known_as in self._to_ask:
+                unknown = False
                 self._look_for(known_as)
         for endpoint, channel_ids in found.items():
             writer.write(search_response(self._guid, sequence, endpoint, channel_ids))
         # Ours say that they ask once and this server alone; pvaccess wants an answer too, and would close.
         once = flags & REPLY_REQUIRED and flags & UNICAST
-        if once and not found and not self._upstream:
+        if once and unknown and not found:
             writer.write(
                 search_response(self._guid, sequence, None, [channel_id for channel_id, _ in wanted])
             )
@@ -335,8 +345,10 @@ class NameServer:
         task.add_done_callback(self._connections.discard)
 
     async def _ask_upstream(self, name: str) -> Endpoint | None:
-        """Ask the servers upstream, all at once; the first that knows the channel is believed."""
-        asked = [asyncio.create_task(ask(server, name)) for server in self._upstream]
+        """Ask the servers, all at once; the first that knows the channel is believed."""
+        given = self._to_ask.get(name)
+        servers = self._upstream if given is None else (given,)
+        asked = [asyncio.create_task(ask(server, name)) for server in servers]
         try:
             for answer in asyncio.as_completed(asked, timeout=UPSTREAM_TIMEOUT_S):
                 # A server that is away, or slow (TimeoutError is an OSError), is asked again.

@@ -133,10 +133,11 @@ def _search_request(channel: str) -> bytes:
 
 
 def _found_at(payload: bytes, order: str, server: Endpoint) -> Endpoint | None:
-    """The endpoint in a search response. An unspecified address means the one that answered."""
+    """The endpoint in a search response. A server that means itself is reached where it was asked: the address that it
+    knows of itself may be none at all, or one on the other side of a forwarder."""
     (port,) = struct.unpack_from(order + "H", payload, 32)
     if not payload[38]:
         return None
     address = ip_address(payload[16:32])
     address = getattr(address, "ipv4_mapped", None) or address
-    return Endpoint(server.host if address.is_unspecified else str(address), port)
+    return server if address.is_unspecified or port == server.port else Endpoint(str(address), port)

@@ -121,7 +121,7 @@ class Simulator:
 
     def _probe(self) -> Any:
         probe_id = self._next_id - 1
-        return make_ndarray(self._source.frame(probe_id), frame_id=probe_id, timestamp_s=time.time())
+        return make_ndarray(self._source.frame(probe_id), frame_id=probe_id, timestamp_s=0.0)
 
     def _report(self, first_id: int, done: int, seconds: float) -> SimReport:
         jitter = self._pacer.jitter() if self._pacer is not None else _NO_JITTER

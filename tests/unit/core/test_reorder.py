@@ -153,6 +153,31 @@ def test_after_a_pause_of_the_whole_stream_producers_wait_for_each_other() -> No
     assert keys(reorder.ready(60.001)) == [5, 6]
 
 
+def test_who_was_quiet_at_the_end_is_waited_for_after_a_pause() -> None:
+    reorder = window(2, max_wait_s=1.0)
+    reorder.push(0, 1, "", 0.0)
+    reorder.push(1, 2, "", 0.0)
+    reorder.push(0, 3, "", 0.0)
+    assert keys(reorder.ready(0.0)) == [1, 2]
+    assert keys(reorder.ready(1.1)) == [3]  # producer 1 stays quiet, as everybody does
+    reorder.push(0, 5, "", 60.0)
+    assert keys(reorder.ready(60.0)) == []
+    reorder.push(1, 4, "", 60.1)
+    reorder.push(1, 6, "", 60.1)
+    assert keys(reorder.ready(60.1)) == [4, 5]
+    assert reorder.late == 0
+
+
+def test_a_dead_producer_is_waited_for_once_after_a_pause() -> None:
+    reorder = window(2, max_wait_s=1.0)
+    out: list[int] = []
+    for step in range(100):
+        reorder.push(0, step, "", 60.0 + step * 0.1)
+        out = keys(reorder.ready(60.0 + step * 0.1))
+        assert reorder.held == (step + 1 if step < 10 else 0)
+    assert out == [99]
+
+
 def test_a_late_key_is_handed_out_out_of_order_once() -> None:
     reorder = window(1)
     reorder.push(0, 5, "", 0.0)

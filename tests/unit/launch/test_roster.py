@@ -63,6 +63,7 @@ class Play:
         problem: str = "",
         sequence: int = 1,
         heard: int = 0,
+        renewed: int = 0,
     ) -> Orders | Unwelcome:
         self.now += 0.01
         return self.roster.heartbeat(
@@ -74,6 +75,7 @@ class Play:
                 serves=serves,
                 follows=self.follows.get(str(member), {}),
                 problem=problem,
+                renewed=renewed,
             ),
             now=self.now,
         )
@@ -363,3 +365,27 @@ def test_inputs_are_told_again_until_the_answer_has_been_heard_and_then_only_as_
     news = orders(play.beat(collect, "ready", sequence=10, heard=9))
     assert news.connect is not None
     assert [one.generation for one in news.connect] == [0, 1]
+
+
+def test_ranks_monitor_a_record_of_the_mirror_anew_that_was_made_anew() -> None:
+    play = ready_run()
+    first = orders(play.beat(rank("work", 0), "running", sequence=90)).connect
+    assert first is not None
+    assert first[0].renewed == 0
+    play.beat(MIRROR, "ready", sequence=90, renewed=1)
+    anew = orders(play.beat(rank("work", 0), "running", sequence=91)).connect
+    assert anew is not None
+    assert anew[0].renewed == 1
+    assert (anew[0].channel, anew[0].request) == (first[0].channel, first[0].request)
+
+
+def test_ranks_stay_with_a_mirror_that_was_started_again() -> None:
+    """Their monitors are taken up again by themselves; a second one would have a turn beside the first."""
+    play = ready_run()
+    play.beat(MIRROR, "ready", sequence=90, renewed=1)
+    before = orders(play.beat(rank("work", 0), "running", sequence=90)).connect
+    play.roster.died(play.roster.members["mirror"], now=play.now, reason="killed")
+    reborn = MemberId(kind="mirror", generation=1)
+    play.register(reborn)
+    play.beat(reborn, "ready")
+    assert orders(play.beat(rank("work", 0), "running", sequence=91)).connect == before

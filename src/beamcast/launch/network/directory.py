@@ -147,6 +147,11 @@ class Directory:
             }
             self._far.serve_at(seen)
 
+    def ask_at(self, channels: Mapping[str, Endpoint]) -> None:
+        """Say which server at the beamline knows where a channel of others is served; no node asks for one."""
+        assert self._near is not None
+        self._near.ask_at(channels)
+
     def forget(self, channels: list[str]) -> None:
         """These channels are not served any more."""
         for server in (self._near, self._far):

@@ -77,7 +77,8 @@ def open_network(
         lambda at: serve_rpc(at, name_server, RpcEndpoint(join.rpc_channel, secret=secret, handle=handle)),
         lambda served: served.give_up(),
     )
-    names.serve_at({join.rpc_channel: rpc_at, **dict.fromkeys(pvs.channels, pvs_at), **_elsewhere(plan)})
+    names.serve_at({join.rpc_channel: rpc_at, **dict.fromkeys(pvs.channels, pvs_at), **_written_to(plan)})
+    names.ask_at(_elsewhere(plan))
     return Opened(names, pvs)
 
 
@@ -102,8 +103,18 @@ def _join(plan: RunPlan, names: Directory, interchange_port: int | None) -> Join
 
 
 def _elsewhere(plan: RunPlan) -> dict[str, Endpoint]:
-    """The channels of others whose addresses the workflow gives."""
-    given = [(plan.source_channel, plan.workflow.source.address)]
-    given += [(each.channel, each.address) for each in plan.workflow.metadata]
-    given += [(pool.forward.channel, pool.forward.address) for pool in plan.pools if pool.forward]
-    return {channel: Endpoint.parse(address) for channel, address in given if address is not None}
+    """Who knows the channels of others that are read, where the workflow says so."""
+    source = plan.workflow.source
+    given = [(source.channel, source.protocol, source.address)]
+    given += [(each.channel, each.protocol, each.address) for each in plan.workflow.metadata]
+    return {
+        channel: Endpoint.parse(address)
+        for channel, protocol, address in given
+        if address is not None and protocol == "pva"
+    }
+
+
+def _written_to(plan: RunPlan) -> dict[str, Endpoint]:
+    """The channels of others into which pools write."""
+    forwards = (pool.forward for pool in plan.pools)
+    return {each.channel: Endpoint.parse(each.address) for each in forwards if each is not None}

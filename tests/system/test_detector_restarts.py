@@ -1,0 +1,132 @@
+"""A detector whose process is killed in the middle of a run, and started again: another port, and ids from 1."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from test_run import Case, beamline_client, case, until
+
+from beamcast.pva.endpoint import Endpoint
+from beamcast.pva.environment import free_port
+from beamcast.pva.nameserver import NameServer
+
+__all__ = ["case"]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+LOOPBACK = "127.0.0.1"
+FRAMES = 300
+# The second one waits before its first frame, as a detector does until somebody starts the acquisition.
+DELAY_S = 5.0
+
+
+@contextmanager
+def detector(channel: str, log: Path, *words: str) -> "Iterator[tuple[subprocess.Popen[bytes], Endpoint]]":
+    port = free_port(28000, 28999, LOOPBACK, prefer=hash(str(log)) % 1000)
+    command = [
+        sys.executable,
+        "-m",
+        "beamcast",
+        "sim",
+        channel,
+        f"--port={port}",
+        "--shape=64x64",
+        "--rate=200",
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen([*command, *words], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        until(lambda: "serving" in log.read_text(), 30, log.read_text)
+        yield process, Endpoint(LOOPBACK, port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def write(case: Case, delivery: str, address: str, *, idle_s: int = 12) -> None:
+    case.write(
+        simulate=False,
+        source=f'address = "{address}"\nidle_timeout = "{idle_s} s"',
+        top=f'delivery = "{delivery}"\nallow_lost = {0 if delivery == "at-least-once" else 100}',
+    )
+
+
+@contextmanager
+def standing_mirror(log: Path, source: str, channel: str, asked: Endpoint) -> Iterator[Endpoint]:
+    port = free_port(29000, 29999, LOOPBACK, prefer=hash(str(log)) % 1000)
+    words = ["--source", source, "--channel", channel, "--listen", f"{LOOPBACK}:{port}"]
+    command = [sys.executable, "-m", "beamcast", "mirror", *words, "--source-server", str(asked)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        until(lambda: "mirroring" in log.read_text(), 30, log.read_text)
+        yield Endpoint(LOOPBACK, port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+def test_a_run_goes_on_with_a_restarted_detector(case: Case, delivery: str, end: signal.Signals) -> None:
+    channel = f"{case.prefix}:image"
+    with NameServer(host=LOOPBACK, port=0) as beamline:
+        write(case, delivery, str(beamline.endpoint))
+        with detector(channel, case.folder / "first.log") as (process, where):
+            beamline.serve_at({channel: where})
+            running = case.start()
+            running.wait_for("is ready", 90)
+            with beamline_client(case) as seen:
+                running.wait_for("streaming: source", 30)
+                time.sleep(2.0)
+                process.send_signal(end)
+                process.wait(20)
+                beamline.forget([channel])
+                words = [f"--delay={DELAY_S}", f"--frames={FRAMES}", "--linger=60"]
+                with detector(channel, case.folder / "second.log", *words) as (_, where):
+                    beamline.serve_at({channel: where})
+                    assert running.wait(90) == 0, running.output[-3000:]
+                ids = seen()
+    check(case, delivery, ids, running.output)
+
+
+def check(case: Case, delivery: str, ids: list[int], output: str) -> None:
+    again = ids[-FRAMES:]
+    assert again == list(range(1, FRAMES + 1)), (ids[-FRAMES - 5 : 20 - FRAMES], output[-2000:])
+    frames = case.report()["frames"]
+    assert frames["source"] == frames["collected"] + frames["lost"], frames
+    # At most once, what was on its way through the mirror when the first one died is lost, and named; nothing else.
+    missing = case.report()["missing"]
+    assert {each["hop"] for each in missing} <= {"source→mirror"}, missing
+    assert "e1:" not in str(missing), missing
+    assert frames["lost"] == 0 or delivery == "at-most-once", frames
+    case.assert_nothing_left()
+
+
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+def test_a_run_behind_a_standing_mirror_goes_on_with_a_restarted_detector(case: Case, delivery: str) -> None:
+    """The mirror takes its record away before it begins again: a monitor may be dead for good then."""
+    source, channel = f"{case.prefix}:raw", f"{case.prefix}:image"
+    first, second = case.folder / "first.log", case.folder / "second.log"
+    with NameServer(host=LOOPBACK, port=0) as beamline, detector(source, first) as (process, where):
+        beamline.serve_at({source: where})
+        with standing_mirror(case.folder / "mirror.log", source, channel, beamline.endpoint) as mirror:
+            write(case, delivery, str(mirror), idle_s=18)
+            running = case.start()
+            running.wait_for("is ready", 90)
+            with beamline_client(case) as seen:
+                running.wait_for("streaming: source", 30)
+                time.sleep(2.0)
+                process.kill()
+                process.wait(20)
+                beamline.forget([source])
+                words = [f"--delay={2 * DELAY_S}", f"--frames={FRAMES}", "--linger=60"]
+                with detector(source, second, *words) as (_, where):
+                    beamline.serve_at({source: where})
+                    assert running.wait(90) == 0, running.output[-3000:]
+                ids = seen()
+    check(case, delivery, ids, running.output)
