@@ -124,6 +124,7 @@ class MirrorMember:
             self._fresh.close()
             self._fresh = None
         logger.info("%s is back", self._source)
+        self._structure.doubt()
         self._member.renewed += 1
         if self._at_mirror is not None:
             self._at_mirror.reopen()

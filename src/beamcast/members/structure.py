@@ -27,6 +27,7 @@ class StructureWatch:
         self._clock = clock
         self._structure: Any = None
         self._look_at: float | None = None
+        self._doubted = False
 
     def begin(self, update: Any) -> None:
         """The structure that frames have, from an update of the source."""
@@ -34,10 +35,16 @@ class StructureWatch:
 
     def note(self, *, seen: bool, passed: bool) -> None:
         """Whether ids were seen at the source since the last call, and whether frames have passed."""
+        if self._doubted:
+            return
         if passed:
             self._look_at = None
         elif seen and self._look_at is None:
             self._look_at = self._clock() + STALLED_S
+
+    def doubt(self) -> None:
+        """The source has come back: look at it with the next `check`."""
+        self._doubted, self._look_at = True, self._clock()
 
     def check(self, should_stop: Callable[[], bool]) -> None:
         """Look at the source if it is time, for up to `LOOK_FOR_S`: DataError when its structure has changed."""
@@ -47,8 +54,10 @@ class StructureWatch:
         try:
             seen = look_at(self._channel, timeout_s=LOOK_FOR_S, should_stop=should_stop)
         except WorldError:
-            self._look_at = None  # it is gone, or its link is: there is time when ids are seen again
+            # It is gone, or its link is: there is time when ids are seen again.
+            self._look_at = self._clock() + STALLED_S if self._doubted else None
             return
+        self._doubted = False
         if seen is not None and seen.getStructureDict() != self._structure:
             raise structure_changed(self._channel, "frames do not come through any more")
         self._look_at = self._clock() + LOOK_AGAIN_S
