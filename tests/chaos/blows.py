@@ -12,6 +12,8 @@ from chaos.trial import Trial, kill
 
 # The blow falls in the middle of the stream: results were seen, and frames are in everybody's hands.
 UNDER_WAY = 600
+# So long after the run reads a restarted detector again, somebody starts its acquisition.
+CONNECT_S = 3.0
 
 
 def none(trial: Trial) -> float | None:
@@ -106,6 +108,18 @@ def begin_again(frames: int) -> Blow:
 
     def blow(trial: Trial) -> None:
         trial.take(frames, again=True)
+
+    return blow
+
+
+def restart_detector(frames: int) -> Blow:
+    """SIGKILL to the detector when its frames have come; its next life has ids from 1, too."""
+
+    def blow(trial: Trial) -> None:
+        trial.wait_until_taken(timeout_s=60)
+        trial.restart_detector()
+        time.sleep(CONNECT_S)
+        trial.take(frames)
 
     return blow
 

@@ -153,6 +153,13 @@ SUITE = (
         sent=lambda load: [*range(1, load.frames + 1), *range(1, load.frames + 1)],
     ),
     Scenario(
+        name="the detector is killed and restarted",
+        load=Load(seconds=4),
+        blow=blows.restart_detector(round(4 * RATE_HZ)),
+        sent=lambda load: [*range(1, load.frames + 1), *range(1, load.frames + 1)],
+        stage=stages.name_server,
+    ),
+    Scenario(
         name="scaled from 3 ranks to 5, to 2, to 4",
         load=Load(seconds=4),
         blow=blows.scale(5, 2, 4, before=round(4 * RATE_HZ), more=900),

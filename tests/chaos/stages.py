@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from beamcast.members.names import NameServerProcess
 from chaos.load import Load
 
 Stage = tuple[Load, dict[str, Any]]
@@ -49,6 +50,13 @@ def small_disk(folder: Path, load: Load) -> Iterator[Stage]:
 def replacements(folder: Path, load: Load) -> Iterator[Stage]:
     """A site that asks for another allocation where one ends early."""
     yield load, {"site_settings": ["allocation.replacements=3"]}
+
+
+@contextmanager
+def name_server(folder: Path, load: Load) -> Iterator[Stage]:
+    """The detector is found by the beamline's name server, so that it may come back at another port."""
+    with NameServerProcess(host="127.0.0.1", port=0) as names:
+        yield load, {"names": names}
 
 
 def no_networks() -> str | None:

@@ -15,6 +15,8 @@ from typing import Any, Self
 import psutil
 import tomli_w
 
+from beamcast.members.names import NameServerProcess
+from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.environment import free_port
 from chaos.load import RESULT, SOURCE, Load
 from chaos.verdict import Arrival, read_arrivals, results_of
@@ -40,10 +42,12 @@ class Trial:
         site_settings: Sequence[str] = (),
         inside: Callable[[Sequence[str]], list[str]] = list,
         cable: Any = None,
+        names: NameServerProcess | None = None,
     ) -> None:
         """`inside` turns a command into one that runs where the controller and the client are to live. `cable` is the
-        host on the other side of the network, where there is one."""
+        host on the other side of the network, where there is one. `names` is told where the detector is."""
         self.cable = cable
+        self._names = names
         self.folder = folder
         self.run_dir = folder / "run"
         self._load = load
@@ -55,12 +59,12 @@ class Trial:
         self._client: subprocess.Popen[bytes] | None = None
         self._detector: subprocess.Popen[bytes] | None = None
         self._to_take = 0
+        self._detector_port = 0
 
     def __enter__(self) -> Self:
         """Start detector, run and client, and wait until frames may be taken; RuntimeError when no run comes up."""
         try:
-            port = self._start_detector()
-            self._start_run(f"127.0.0.1:{port}")
+            self._start_run(self._start_detector())
             self._wait_until(self._joinable, "the run has a name server", START_TIMEOUT_S)
             self._start_client()
         except BaseException:
@@ -82,13 +86,34 @@ class Trial:
                     raise
                 _end_process(self._client)
 
-    def _start_detector(self) -> int:
+    def _start_detector(self) -> str:
         port = free_port(42000, 42999, "127.0.0.1", prefer=os.getpid() % 1000)
         words = [sys.executable, str(HERE / "detector.py"), "--channel", SOURCE, "--port", str(port)]
         words += ["--size", str(self._load.size), "--rate-hz", str(self._load.rate_hz), str(self.folder)]
         self._detector = self._start(words, "detector.log", stdin=subprocess.PIPE)
         self._wait_until(self._says("detector.log", "ready"), "the detector serves", START_TIMEOUT_S)
-        return port
+        self._detector_port = port
+        if self._names is None:
+            return f"127.0.0.1:{port}"
+        self._names.serve_at({SOURCE: Endpoint("127.0.0.1", port)})
+        return str(self._names.endpoint)
+
+    def restart_detector(self) -> None:
+        """SIGKILL to the detector, which is started again and waits for the run; it needs a name server."""
+        assert self._detector is not None
+        assert self._names is not None
+        self._detector.kill()
+        _end_process(self._detector)
+        self._names.forget([SOURCE])
+        self._start_detector()
+        self._to_take = 0
+        self._wait_until(self._detector_is_read, "the run reads the detector again", START_TIMEOUT_S)
+
+    def _detector_is_read(self) -> bool:
+        assert self._detector is not None
+        connections = psutil.Process(self._detector.pid).net_connections("tcp")
+        mine = [one for one in connections if one.laddr.port == self._detector_port]
+        return any(one.status == psutil.CONN_ESTABLISHED for one in mine)
 
     def _start_run(self, detector: str) -> None:
         path = self.folder / "workflow.toml"

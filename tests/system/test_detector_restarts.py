@@ -1,5 +1,6 @@
 """A detector whose process is killed in the middle of a run, and started again: another port, and ids from 1."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -130,3 +131,32 @@ def test_a_run_behind_a_standing_mirror_goes_on_with_a_restarted_detector(case: 
                     assert running.wait(90) == 0, running.output[-3000:]
                 ids = seen()
     check(case, delivery, ids, running.output)
+
+
+def test_a_recording_behind_a_standing_mirror_goes_on_with_a_restarted_detector(tmp_path: Path) -> None:
+    source, channel = f"rec{os.getpid()}:raw", f"rec{os.getpid()}:image"
+    first, second, said = tmp_path / "first.log", tmp_path / "second.log", tmp_path / "record.log"
+    with NameServer(host=LOOPBACK, port=0) as beamline, detector(source, first) as (process, where):
+        beamline.serve_at({source: where})
+        with standing_mirror(tmp_path / "mirror.log", source, channel, beamline.endpoint) as mirror:
+            words = ["record", channel, str(tmp_path / "all.h5"), f"--name-server={mirror}"]
+            with said.open("wb") as output:
+                record = subprocess.Popen(
+                    [sys.executable, "-m", "beamcast", *words], stdout=output, stderr=output
+                )
+            try:
+                until(lambda: "connected to" in said.read_text(), 30, said.read_text)
+                time.sleep(1.0)
+                process.kill()
+                process.wait(20)
+                beamline.forget([source])
+                words = [f"--delay={2 * DELAY_S}", f"--frames={FRAMES}", "--linger=2"]
+                with detector(source, second, *words) as (process, where):
+                    beamline.serve_at({source: where})
+                    process.wait(60)
+                    record.send_signal(signal.SIGINT)
+                    assert record.wait(30) == 0, said.read_text()
+            finally:
+                record.kill()
+                record.wait()
+    assert f"e1:1-{FRAMES}" in said.read_text()

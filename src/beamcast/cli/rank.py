@@ -16,6 +16,7 @@ from beamcast.config.units import Bytes, Seconds
 from beamcast.config.workflow import Pool, Source
 from beamcast.core.errors import UsageError
 from beamcast.core.place import Slot
+from beamcast.members.names import asking_name_server
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.standalone import StandaloneRank, StandaloneReport
 from beamcast.pva.messages import Input, RankDuty
@@ -223,7 +224,8 @@ def run_rank(
 ) -> StandaloneReport:
     """Run one rank to its end, told by its options or a signal, and return what it did."""
     keep_freed_memory()
-    where = stand(interface=interface, port=port, name_servers=servers)
+    asked = [asking_name_server(servers)] if servers else []
+    where = stand(interface=interface, port=port, name_servers=asked)
     import pvaccess
 
     server = pvaccess.PvaServer()

@@ -74,7 +74,6 @@ class Dispatching:
     """The frames of one source, to the ranks of the pools that read it."""
 
     def __init__(self, member: Member, server: Any, plan: DispatchPlan, *, run_dir: Path) -> None:
-
         self._member = member
         self._plan = plan
         self._lock = threading.RLock()
@@ -241,10 +240,10 @@ class Dispatching:
         assert monitor is not None
         stacking = tuple(self._posts[pool.name] for pool in self._plan.pools if pool.batch > 1)
         waits = [WAIT_S, *(pool.batch_wait_s for pool in self._plan.pools if pool.batch > 1)]
-        self._gulps = Gulps(monitor.queue, wait_s=min(waits))
+        gulps = Gulps(monitor.queue, wait_s=min(waits))
         tick_at = 0.0
         while not (self.stop or self._member.abandoned):
-            pvs = self._gulps.take()
+            pvs = gulps.take()
             if pvs:
                 self._gulp([read_id(pv) & ID_MASK for pv in pvs], pvs, size_bytes)
             now = time.monotonic()
@@ -256,11 +255,11 @@ class Dispatching:
                 self._tick(now, size_bytes)
                 if monitor.dead(now):
                     self._reopen(monitor)
+                    gulps.queue = monitor.queue
 
     def _reopen(self, monitor: LiveMonitor) -> None:
         logger.warning("%s is back, and its monitor is not: it is monitored anew", self._plan.source)
         monitor.reopen()
-        self._gulps.queue = monitor.queue
         if self._witness is not None:
             self._witness.reopen()
 

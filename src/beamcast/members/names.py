@@ -101,16 +101,19 @@ class NameServerProcess:
 
 
 def only_name_server(servers: Sequence[str]) -> list[str]:
-    """At most one "host:port" by which a pvaccess client reaches what all `servers` know.
+    """At most one "host:port" by which a pvaccess client reaches what all `servers` know: pvaccess crashes with more
+    than one (see `pva.nameserver`)."""
+    return list(servers) if len(servers) < 2 else [asking_name_server(servers)]
 
-    pvaccess crashes with more than one (see `pva.nameserver`). So for several a name server that asks them is started
-    on loopback; it ends with this process.
+
+def asking_name_server(servers: Sequence[str]) -> str:
+    """The "host:port" of a name server on loopback that asks `servers`; it ends with this process.
+
+    A client of it finds a channel within a second of its being served, or served again.
     """
-    if len(servers) < 2:
-        return list(servers)
     asking = NameServerProcess(host="127.0.0.1", port=0, upstream=[_endpoint(each) for each in servers])
     _ASKING.append(asking.__enter__())
-    return [str(asking.endpoint)]
+    return str(asking.endpoint)
 
 
 def _endpoint(text: str) -> Endpoint:

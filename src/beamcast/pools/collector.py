@@ -60,6 +60,9 @@ class CollectorLoop:
             steering.run_commands()
             if steering.inputs is not None:
                 self._follow()
+            if self._inputs.dead:
+                self._sweep()
+                self._inputs.revive()
             idle = self._sweep()
             self._publish(self._window.ready(time.monotonic()))
             quiet = steering.drain and self.quiet_for() > DRAIN_QUIET_S

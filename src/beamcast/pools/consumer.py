@@ -56,6 +56,8 @@ class ConsumerLoop:
             if steering.reopen:
                 inputs.reopen()
                 steering.reopen = False
+            if inputs.dead:
+                inputs.revive()
             channels = inputs.channels
             if len(channels) == 1 and channels[0].probe is not None:
                 self._wait_and_burst(channels[0], empty)

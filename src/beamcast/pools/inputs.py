@@ -19,6 +19,7 @@ from beamcast.core.errors import DataError, WorldError
 from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
 from beamcast.pva.fields import id_reader, is_blank
 from beamcast.pva.messages import Input
+from beamcast.pva.monitor import Resumption
 
 # pvaccess may crash when a channel object goes away while its C++ threads still use it (seen with two name servers):
 # channels that were left are kept until the process ends. They are few: one for each restart of a producer.
@@ -114,6 +115,7 @@ class MonitoredChannel:
     __slots__ = (
         "_channel",
         "_frame_bytes",
+        "_resumption",
         "gathered",
         "id_field",
         "more",
@@ -155,7 +157,12 @@ class MonitoredChannel:
         request = spec.request
         if server_queue is not None:
             request = _QUEUE_SIZE.sub(f"queueSize={server_queue}", request)
+        self._resumption = Resumption()
         self._channel.qMonitor(self.queue, request)
+
+    def dead(self, now: float) -> bool:
+        """Whether it has to be monitored anew; ask as `Resumption` says."""
+        return self._resumption.failed(self._channel, now)
 
     def take_probe(self, id_fields: tuple[str, ...]) -> bool:
         """Whether the first update is there; DataError when it has none of the id fields."""
@@ -233,6 +240,7 @@ class Inputs:
         self._id_fields = id_fields
         self._epoch = epoch
         self.channels: list[MonitoredChannel] = []
+        self.dead: list[MonitoredChannel] = []
         self._left_counters = (0, 0, 0)
         # What came from which producer, by its rank; appended by a collector's loop, taken by the heartbeat.
         self.gathered: defaultdict[int, list[int]] = defaultdict(list)
@@ -260,7 +268,19 @@ class Inputs:
     def reopen(self) -> None:
         """Monitor all of them anew. What has come and was not taken yet is given up."""
         self._close(self.channels)
-        self.channels = [self._monitor(channel.spec) for channel in self.channels]
+        self.channels = [self._monitor(channel.spec, channel) for channel in self.channels]
+
+    def look(self, now: float) -> None:
+        """See whether monitors have to be made anew; as often as `Resumption` says. From any thread."""
+        self.dead = [channel for channel in self.channels if channel.dead(now)]
+
+    def revive(self) -> None:
+        """Make those anew that were found dead."""
+        dead, self.dead = self.dead, []
+        self._close(dead)
+        self.channels = [
+            self._monitor(channel.spec, channel) if channel in dead else channel for channel in self.channels
+        ]
 
     def _close(self, channels: list[MonitoredChannel]) -> None:
         self._left_counters = _sums([self._left_counters, *(channel.counters() for channel in channels)])

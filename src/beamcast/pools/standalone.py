@@ -240,6 +240,7 @@ class StandaloneRank:
             now = time.monotonic()
             with self._lock:
                 self._kept.take(self._tally)
+            self._inputs.look(now)
             for gathered in self._inputs.gathered.values():
                 del gathered[:]  # which producer delivered what is a question of the controller's
             if frames is not None and self._kept.done >= frames:

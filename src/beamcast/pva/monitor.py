@@ -8,8 +8,35 @@ sends, and no update comes out (seen with two of two monitors). Nothing but the 
 from collections.abc import Iterator
 from typing import Any
 
-# A monitor that lives shows the channel's present value at once after a reconnect; for 1 GiB that takes a second.
+# A monitor that lives shows the channel's present value at once after a reconnect. Where that takes longer, one is made
+# anew without need, once.
 FIRST_VALUE_S = 2.0
+
+
+class Resumption:
+    """Whether a monitor was taken up again when its channel came back."""
+
+    __slots__ = ("_connected_at", "_lost", "_received")
+
+    def __init__(self) -> None:
+        self._lost = False
+        self._received = 0
+        self._connected_at: float | None = None
+
+    def failed(self, channel: Any, now: float) -> bool:
+        """Whether the monitor of this pvaccess channel is dead. Ask several times a second, `now` by a steady clock: a
+        loss that was over in between is not noticed."""
+        received = channel.getMonitorCounters().get("nReceived", 0)
+        if not channel.isConnected():
+            # One that has received nothing yet is a fresh one.
+            self._lost, self._received, self._connected_at = received > 0, received, None
+        elif self._lost:
+            if received != self._received:
+                self._lost = False
+            elif self._connected_at is None:
+                self._connected_at = now
+            return self._lost and now - (self._connected_at or now) > FIRST_VALUE_S
+        return False
 
 
 class LiveMonitor:
@@ -23,9 +50,6 @@ class LiveMonitor:
         self._provider = provider
         # Kept: pvaccess may crash when a channel object goes away while its threads still use it.
         self._left: list[tuple[Any, Any]] = []
-        self._lost = False
-        self._received = 0
-        self._connected_at: float | None = None
         self._open(request)
 
     def _open(self, request: str) -> None:
@@ -35,6 +59,7 @@ class LiveMonitor:
         self.queue = pvaccess.PvObjectQueue(self._queue_length)
         self._channel = pvaccess.Channel(self._name, provider)
         self._request = request
+        self._resumption = Resumption()
         self._channel.qMonitor(self.queue, request)
 
     def reopen(self, request: str | None = None) -> None:
@@ -42,22 +67,11 @@ class LiveMonitor:
         given by `take`."""
         self._channel.stopMonitor()
         self._left.append((self._channel, self.queue))
-        self._lost = False
         self._open(request or self._request)
 
     def dead(self, now: float) -> bool:
-        """Whether it has to be reopened. Ask several times a second, `now` by a steady clock: a loss of the channel
-        that was over in between is not noticed."""
-        received = self._channel.getMonitorCounters().get("nReceived", 0)
-        if not self._channel.isConnected():
-            self._lost, self._received, self._connected_at = True, received, None
-        elif self._lost:
-            if received != self._received:
-                self._lost = False
-            elif self._connected_at is None:
-                self._connected_at = now
-            return self._lost and now - (self._connected_at or now) > FIRST_VALUE_S
-        return False
+        """Whether it has to be reopened; ask as `Resumption` says."""
+        return self._resumption.failed(self._channel, now)
 
     def take(self) -> Iterator[Any]:
         """The updates that wait."""

@@ -66,9 +66,9 @@ MAX_ASKED = 20000
 MAX_CHANNELS = 50
 # A server that is asked on a client's behalf answers within this time, or not at all.
 UPSTREAM_TIMEOUT_S = 3.0
-# So often servers are asked for a name that a client waits for, and for so many names at a time.
+# So often servers are asked for a name that a client waits for, for so many names at a time.
 ASK_AGAIN_S = 1.0
-MAX_LOOKED_FOR = 100
+ASKED_AT_ONCE = 50
 # A search message holds at most a few hundred names; a client that claims more is not a pvAccess client.
 MAX_MESSAGE_BYTES = 1 << 20
 TCP_LISTEN = "0A"  # include/net/tcp_states.h
@@ -183,6 +183,7 @@ class NameServer:
         self._clients: set[_Client] = set()
         self._to_ask: dict[str, Endpoint] = {}
         self._looked_for: set[str] = set()
+        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._gone = _LocalServers()
 
     @property
@@ -321,23 +322,26 @@ class NameServer:
             )
 
     def _look_for(self, name: str) -> None:
-        if name not in self._looked_for and len(self._looked_for) < MAX_LOOKED_FOR:
+        if name not in self._looked_for:
             self._looked_for.add(name)
             self._start(self._find_upstream(name))
 
     async def _find_upstream(self, name: str) -> None:
         """Ask upstream until somebody knows the name or nobody waits for it any more, and tell those that wait."""
         try:
-            while waiting := [
-                each for each in self._clients if name in each.asked and each.asked[name].waits
-            ]:
-                if (endpoint := await self._ask_upstream(name)) is not None:
-                    for client in waiting:
+            while self._waiting(name):
+                async with self._asking:
+                    endpoint = await self._ask_upstream(name)
+                if endpoint is not None:
+                    for client in self._waiting(name):
                         client.tell(self._guid, name, endpoint)
                     return
                 await asyncio.sleep(ASK_AGAIN_S)
         finally:
             self._looked_for.discard(name)
+
+    def _waiting(self, name: str) -> list[_Client]:
+        return [each for each in self._clients if name in each.asked and each.asked[name].waits]
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)

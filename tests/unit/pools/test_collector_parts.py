@@ -39,6 +39,7 @@ class Channel:
 class Inputs:
     def __init__(self, channels: list[Channel]) -> None:
         self.channels = channels
+        self.dead: list[Channel] = []
 
     @property
     def queued(self) -> int:
