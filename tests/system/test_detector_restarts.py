@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from test_run import Case, beamline_client, case, until
+from test_run import Case, Running, beamline_client, case, until
 
 from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.environment import free_port
@@ -48,10 +48,10 @@ def detector(channel: str, log: Path, *words: str) -> "Iterator[tuple[subprocess
         process.wait()
 
 
-def write(case: Case, delivery: str, address: str, *, idle_s: int = 12) -> None:
+def write(case: Case, delivery: str, address: str) -> None:
     case.write(
         simulate=False,
-        source=f'address = "{address}"\nidle_timeout = "{idle_s} s"',
+        source=f'address = "{address}"',
         top=f'delivery = "{delivery}"\nallow_lost = {0 if delivery == "at-least-once" else 100}',
     )
 
@@ -77,22 +77,40 @@ def test_a_run_goes_on_with_a_restarted_detector(case: Case, delivery: str, end:
     channel = f"{case.prefix}:image"
     with NameServer(host=LOOPBACK, port=0) as beamline:
         write(case, delivery, str(beamline.endpoint))
-        with detector(channel, case.folder / "first.log") as (process, where):
+        with detector(channel, case.folder / "first.log") as (first, where):
             beamline.serve_at({channel: where})
             running = case.start()
             running.wait_for("is ready", 90)
             with beamline_client(case) as seen:
                 running.wait_for("streaming: source", 30)
                 time.sleep(2.0)
-                process.send_signal(end)
-                process.wait(20)
-                beamline.forget([channel])
-                words = [f"--delay={DELAY_S}", f"--frames={FRAMES}", "--linger=60"]
-                with detector(channel, case.folder / "second.log", *words) as (_, where):
-                    beamline.serve_at({channel: where})
-                    assert running.wait(90) == 0, running.output[-3000:]
+                restart(first, beamline, channel, case.folder / "second.log", delay_s=DELAY_S, end=end)
+                finish(running)
                 ids = seen()
     check(case, delivery, ids, running.output)
+
+
+def restart(
+    process: "subprocess.Popen[bytes]",
+    beamline: NameServer,
+    channel: str,
+    log: Path,
+    *,
+    delay_s: float,
+    end: signal.Signals = signal.SIGKILL,
+) -> None:
+    """End the detector and start another one, which sends its frames; returns when it has ended."""
+    process.send_signal(end)
+    process.wait(20)
+    beamline.forget([channel])
+    with detector(channel, log, f"--delay={delay_s}", f"--frames={FRAMES}", "--linger=2") as (second, where):
+        beamline.serve_at({channel: where})
+        second.wait(60)
+
+
+def finish(running: Running) -> None:
+    running.process.send_signal(signal.SIGINT)
+    assert running.wait(60) == 0, running.output[-3000:]
 
 
 def check(case: Case, delivery: str, ids: list[int], output: str) -> None:
@@ -112,23 +130,18 @@ def check(case: Case, delivery: str, ids: list[int], output: str) -> None:
 def test_a_run_behind_a_standing_mirror_goes_on_with_a_restarted_detector(case: Case, delivery: str) -> None:
     """The mirror takes its record away before it begins again: a monitor may be dead for good then."""
     source, channel = f"{case.prefix}:raw", f"{case.prefix}:image"
-    first, second = case.folder / "first.log", case.folder / "second.log"
+    first = case.folder / "first.log"
     with NameServer(host=LOOPBACK, port=0) as beamline, detector(source, first) as (process, where):
         beamline.serve_at({source: where})
         with standing_mirror(case.folder / "mirror.log", source, channel, beamline.endpoint) as mirror:
-            write(case, delivery, str(mirror), idle_s=18)
+            write(case, delivery, str(mirror))
             running = case.start()
             running.wait_for("is ready", 90)
             with beamline_client(case) as seen:
                 running.wait_for("streaming: source", 30)
                 time.sleep(2.0)
-                process.kill()
-                process.wait(20)
-                beamline.forget([source])
-                words = [f"--delay={2 * DELAY_S}", f"--frames={FRAMES}", "--linger=60"]
-                with detector(source, second, *words) as (_, where):
-                    beamline.serve_at({source: where})
-                    assert running.wait(90) == 0, running.output[-3000:]
+                restart(process, beamline, source, case.folder / "second.log", delay_s=2 * DELAY_S)
+                finish(running)
                 ids = seen()
     check(case, delivery, ids, running.output)
 
@@ -147,15 +160,9 @@ def test_a_recording_behind_a_standing_mirror_goes_on_with_a_restarted_detector(
             try:
                 until(lambda: "connected to" in said.read_text(), 30, said.read_text)
                 time.sleep(1.0)
-                process.kill()
-                process.wait(20)
-                beamline.forget([source])
-                words = [f"--delay={2 * DELAY_S}", f"--frames={FRAMES}", "--linger=2"]
-                with detector(source, second, *words) as (process, where):
-                    beamline.serve_at({source: where})
-                    process.wait(60)
-                    record.send_signal(signal.SIGINT)
-                    assert record.wait(30) == 0, said.read_text()
+                restart(process, beamline, source, second, delay_s=2 * DELAY_S)
+                record.send_signal(signal.SIGINT)
+                assert record.wait(30) == 0, said.read_text()
             finally:
                 record.kill()
                 record.wait()

@@ -255,6 +255,7 @@ class Member:
 
     def _deliver(self, heartbeat: Heartbeat) -> object:
         """The ids in a heartbeat exist only once: repeat the same one until it is answered or time is up."""
+        level = logging.INFO
         while True:
             self._pulse()
             try:
@@ -262,7 +263,9 @@ class Member:
             except WorldError as trouble:
                 if time.monotonic() - self._last_answer > self.join.controller_silence_s:
                     raise
-                logger.warning("heartbeat %d: %s", heartbeat.sequence, trouble)
+                logger.log(level, "heartbeat %d: %s", heartbeat.sequence, trouble)
+                # Once is nothing: pvaccess mixes up answers until a member has a line of its own (ADR 0016).
+                level = logging.WARNING
 
     @staticmethod
     def _pulse() -> None:
