@@ -395,11 +395,10 @@ tolerance = "2 ms"
     )
     assert found["wrong"] == []
     assert len(found["good"]) >= 150
-    # A frame is without only where no update came: a Channel Access server may leave some out for a slow client, and
-    # that of the last frame may be on its way when the run is stopped. Each is counted.
+    # Channel Access leaves updates out for a client that is busy (its flow control), so some frames may be without on a
+    # machine that is; each is counted.
     for one in report["metadata"]:
-        assert one["unmatched"] == 0 or one["updates"] <= one["matched"]
-        assert one["unmatched"] <= 5
+        assert one["unmatched"] <= 0.05 * one["matched"], one
     assert len(found["without"]) <= sum(one["unmatched"] for one in report["metadata"])
 
 

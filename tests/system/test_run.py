@@ -18,7 +18,7 @@ import pytest
 from launching import ordinary_user
 from requirements import need
 from sink import recorded_ids
-from traces import marked, processes_of
+from traces import marked, processes_of, words_of
 
 WORKFLOW = """
 name = "whole"
@@ -110,7 +110,7 @@ class Case:
 
     def assert_nothing_left(self, *, within_s: float = 15) -> None:
         until(
-            lambda: not self.members(), within_s, lambda: f"left: {[one.cmdline() for one in self.members()]}"
+            lambda: not self.members(), within_s, lambda: f"left: {[words_of(one) for one in self.members()]}"
         )
 
 
@@ -138,7 +138,7 @@ class Running:
 
     def rank(self, pool: str, rank: int) -> psutil.Process:
         words = {"beamcast.members.rank", f"--pool={pool}", f"--rank={rank}"}
-        found = [one for one in self.case.members() if words <= set(one.cmdline())]
+        found = [one for one in self.case.members() if words <= set(words_of(one))]
         return min(found, key=psutil.Process.create_time)  # a younger one is its understudy
 
 
@@ -315,7 +315,7 @@ def test_a_killed_controller_takes_everything_along(case: Case) -> None:
     running.process.wait()
     own = {"beamcast.members.simulator", "beamcast.members.mirror"}
     until(
-        lambda: not [one for one in case.members() if own & set(one.cmdline())],
+        lambda: not [one for one in case.members() if own & set(words_of(one))],
         5,
         lambda: "its own children live",
     )
@@ -329,7 +329,7 @@ def test_a_controller_killed_while_its_workers_come_takes_them_along(case: Case)
     running = case.start()
 
     def coming() -> bool:
-        return any("beamcast.members.worker_pool" in one.cmdline() for one in case.members())
+        return any("beamcast.members.worker_pool" in words_of(one) for one in case.members())
 
     until(coming, 30, lambda: running.output[-3000:])
     running.process.kill()
@@ -344,16 +344,16 @@ def test_nothing_of_an_allocation_outlives_its_killed_parsl_manager(case: Case) 
     running = case.start()
     running.wait_for("is streaming")
     before = case.members()
-    (pool,) = [one for one in before if "multiprocessing" not in " ".join(one.cmdline())
-               and one.parent() is not None and "beamcast.members.workers" in one.parent().cmdline()]  # fmt: skip
+    (pool,) = [one for one in before if "multiprocessing" not in " ".join(words_of(one))
+               and one.parent() is not None and "beamcast.members.workers" in words_of(one.parent())]  # fmt: skip
     of_pool = pool.children(recursive=True)
-    assert any("multiprocessing" in " ".join(one.cmdline()) for one in of_pool)
+    assert any("multiprocessing" in " ".join(words_of(one)) for one in of_pool)
     running.process.kill()
     pool.kill()
     until(
         lambda: not [one for one in of_pool if one.is_running() and one.status() != psutil.STATUS_ZOMBIE],
         10,
-        lambda: f"left: {[one.cmdline() for one in of_pool if one.is_running()]}",
+        lambda: f"left: {[words_of(one) for one in of_pool if one.is_running()]}",
     )
     running.process.wait()
     case.assert_nothing_left()

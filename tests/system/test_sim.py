@@ -39,7 +39,8 @@ def test_every_frame_arrives_in_order_and_unchanged_across_an_epoch_restart() ->
     assert answer["verified"] == 201
     assert answer["first_ids"] == [10, 3]
     assert answer["sent"] == [100, 100]
-    assert answer["rate_hz"] == pytest.approx(500, rel=0.1)
+    # 0.2 s of frames: a machine that was held up says so.
+    assert 100 / (0.22 + answer["jitter_max_s"]) <= answer["rate_hz"] <= 550, answer
     assert answer["latency_s"] < 5, "timestamps are the time of sending"
 
 
@@ -130,6 +131,7 @@ def stream(*, stamp: bool) -> dict[str, Any]:
         "first_ids": [report.first_id for report in reports],
         "sent": [report.sent for report in reports],
         "rate_hz": reports[0].rate_hz,
+        "jitter_max_s": reports[0].jitter_max_s,
         "latency_s": age_s,
     }
 

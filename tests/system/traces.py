@@ -16,6 +16,14 @@ def marked(folder: Path) -> dict[str, str]:
     return {MARK: str(folder)}
 
 
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command line; empty when it has ended in between."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def processes_of(folder: Path) -> list[psutil.Process]:
     """All of them that run on this machine, in whichever namespace; none of the tests' own."""
     name = str(folder)
