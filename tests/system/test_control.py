@@ -209,7 +209,7 @@ def check_pvi(pva: "p4p.client.thread.Context", prefix: str) -> None:
     assert tree["drain"] == {"x": f"{prefix}:drain"}
     for entry in tree.values():
         for channel in entry.values():
-            assert pva.get(channel, timeout=5) is not None
+            assert pva.get(channel, timeout=20) is not None
 
 
 def check_bad_commands(pva: "p4p.client.thread.Context", channel: str) -> None:

@@ -5,6 +5,7 @@ of what to do; that process prints one JSON object.
 """
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def stream(*, stamp: bool) -> dict[str, Any]:
     import threading
     import time
 
-    server = serve(free_port(41000, 41999, LOOPBACK))
+    server = serve(free_port(41000, 41999, LOOPBACK, prefer=os.getpid() % 1000))
 
     import pvaccess
 
@@ -139,7 +140,7 @@ def stream(*, stamp: bool) -> dict[str, Any]:
 def ports() -> dict[str, Any]:
     import psutil
 
-    port = free_port(41000, 41999, LOOPBACK)
+    port = free_port(41000, 41999, LOOPBACK, prefer=os.getpid() % 1000)
     server = serve(port)
     udp = [connection.laddr.port for connection in psutil.Process().net_connections(kind="udp")]
     answer = {"port": port, "bound": bound_ports(), "udp": udp}

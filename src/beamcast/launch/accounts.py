@@ -163,15 +163,16 @@ class Accounts:
         path = folder / f"{pool}-{rank}-{name}.txt"
         path.write_text(frame.traceback)
         last_line = frame.traceback.strip().rpartition("\n")[2]
-        self.failed_frames.append(
-            FailedFrameReport(
-                pool=pool,
-                rank=rank,
-                id=name,
-                error=last_line,
-                traceback_file=str(path.relative_to(self.run_dir)),
-            )
+        report = FailedFrameReport(
+            pool=pool,
+            rank=rank,
+            id=name,
+            error=last_line,
+            traceback_file=str(path.relative_to(self.run_dir)),
         )
+        # A heartbeat whose answer was lost comes again.
+        if report not in self.failed_frames:
+            self.failed_frames.append(report)
 
     def check_failed(self) -> None:
         """Raise DataError when more frames of a pool have failed than its `max_failed` allows."""

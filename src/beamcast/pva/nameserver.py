@@ -32,7 +32,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from beamcast.core.errors import WorldError
 from beamcast.pva.endpoint import Endpoint, without_line
@@ -59,6 +59,8 @@ from beamcast.pva.search import (
 )
 
 __all__ = ["Endpoint", "NameServer", "find"]
+
+T = TypeVar("T")
 
 # Names of which one client is told when there is news; beyond that it has to ask again.
 MAX_ASKED = 20000
@@ -112,6 +114,13 @@ class _Client:
         if asked is not None:
             asked.waits = False
             self.writer.write(search_response(guid, asked.sequence, where, asked.channel_ids))
+
+
+async def _ask(server: Endpoint, name: str) -> Endpoint | None:
+    """As `ask`; None also of a server that is away, or slow (TimeoutError is an OSError)."""
+    with suppress(OSError, EOFError, struct.error, ValueError, IndexError):
+        return await asyncio.wait_for(ask(server, name), UPSTREAM_TIMEOUT_S)
+    return None
 
 
 class _LocalServers:
@@ -179,7 +188,7 @@ class NameServer:
         self._started = threading.Event()
         self._failure: OSError | None = None
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[Any]] = set()
         self._clients: set[_Client] = set()
         self._to_ask: dict[str, Endpoint] = {}
         self._looked_for: set[str] = set()
@@ -343,24 +352,20 @@ class NameServer:
     def _waiting(self, name: str) -> list[_Client]:
         return [each for each in self._clients if name in each.asked and each.asked[name].waits]
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _start(self, work: "Coroutine[None, None, T]") -> "asyncio.Task[T]":
         task = self._loop.create_task(work)
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        return task
 
     async def _ask_upstream(self, name: str) -> Endpoint | None:
-        """Ask the servers, all at once; the first that knows the channel is believed."""
+        """Ask the servers, all at once; the first that knows the channel is believed. The others may finish what they
+        say: a pvAccess server accepts nobody else while a conversation that has begun goes no further."""
         given = self._to_ask.get(name)
-        servers = self._upstream if given is None else (given,)
-        asked = [asyncio.create_task(ask(server, name)) for server in servers]
-        try:
-            for answer in asyncio.as_completed(asked, timeout=UPSTREAM_TIMEOUT_S):
-                # A server that is away, or slow (TimeoutError is an OSError), is asked again.
-                with suppress(OSError, EOFError, struct.error, ValueError, IndexError):
-                    if (endpoint := await answer) is not None:
-                        return endpoint
-        finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+        asked = [
+            self._start(_ask(server, name)) for server in (self._upstream if given is None else (given,))
+        ]
+        for answer in asyncio.as_completed(asked):
+            if (endpoint := await answer) is not None:
+                return endpoint
         return None
