@@ -253,7 +253,7 @@ class Dispatching:
             if now > tick_at:
                 tick_at = now + TICK_S
                 self._tick(now, size_bytes)
-                if monitor.dead(now):
+                if monitor.dead(now) and not len(monitor.queue):
                     self._reopen(monitor)
                     gulps.queue = monitor.queue
 

@@ -116,9 +116,8 @@ class MirrorMember:
         self._serving = serving
         if not serving:
             logger.warning("%s is gone, and %s with it", self._source, self._channel)
-            self._fresh = LiveMonitor(
-                self._source, "record[queueSize=2]field(timeStamp)", queue_length=1, provider=self._provider
-            )
+            request = f"record[queueSize=2]field({','.join(self._id_fields)},timeStamp)"
+            self._fresh = LiveMonitor(self._source, request, queue_length=1, provider=self._provider)
             return
         if self._fresh is not None:
             self._fresh.close()

@@ -61,7 +61,6 @@ class CollectorLoop:
             if steering.inputs is not None:
                 self._follow()
             if self._inputs.dead:
-                self._sweep()
                 self._inputs.revive()
             idle = self._sweep()
             self._publish(self._window.ready(time.monotonic()))

@@ -271,12 +271,13 @@ class Inputs:
         self.channels = [self._monitor(channel.spec, channel) for channel in self.channels]
 
     def look(self, now: float) -> None:
-        """See whether monitors have to be made anew; as often as `Resumption` says. From any thread."""
-        self.dead = [channel for channel in self.channels if channel.dead(now)]
+        """See whether monitors have to be made anew; as often as `Resumption` says. From any thread. What has come
+        through one is taken before that."""
+        self.dead = [channel for channel in self.channels if channel.dead(now) and not len(channel.queue)]
 
     def revive(self) -> None:
         """Make those anew that were found dead."""
-        dead, self.dead = self.dead, []
+        dead, self.dead = [channel for channel in self.channels if channel in self.dead], []
         self._close(dead)
         self.channels = [
             self._monitor(channel.spec, channel) if channel in dead else channel for channel in self.channels

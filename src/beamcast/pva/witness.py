@@ -40,6 +40,7 @@ class Witness:
         self._id_fields = id_fields
         self._read_id: Callable[[Any], Any] | None = None
         self._keys = keys or EpochTracker(Epoch(0), counting=False)
+        # pvaccess leaves out what a channel does not have; a server of pvxs then sends all that it has.
         fields = f"{id_fields[0]},timeStamp" if len(id_fields) == 1 else ""
         request = f"record[queueSize={SERVER_QUEUE_UPDATES}]field({fields})"
         self._monitor = LiveMonitor(channel, request, queue_length=QUEUE_LENGTH, provider=provider)

@@ -101,9 +101,8 @@ def test_answers_not_found_only_to_who_asks_once(server: NameServer, client: Cli
     client.read()
     client.read()
     client.send(3, search(["unknown"], flags=UNICAST))  # as pvxs does
-    client.send(
-        3, search(["unknown"], flags=REPLY_REQUIRED)
-    )  # as pvaccess does: it would close its connection
+    # As pvaccess does: it would close its connection.
+    client.send(3, search(["unknown"], flags=REPLY_REQUIRED))
     client.send(3, search(["unknown"], sequence=8, flags=REPLY_REQUIRED | UNICAST))
     _, command, payload = client.read()
     assert command == 4
@@ -132,9 +131,8 @@ def test_a_client_is_told_when_a_channel_has_moved(server: NameServer, client: C
     client.read()
     client.send(3, search(["image"], flags=REPLY_REQUIRED))
     assert struct.unpack_from("<H", client.read()[2], 32) == (5555,)
-    server.serve_at(
-        {"image": Endpoint("10.1.2.3", 5555), "other": Endpoint("10.1.2.3", 5556)}
-    )  # no news for it
+    # No news for it.
+    server.serve_at({"image": Endpoint("10.1.2.3", 5555), "other": Endpoint("10.1.2.3", 5556)})
     server.forget(["image"])
     server.serve_at({"image": Endpoint("10.1.2.3", 6666)})
     assert struct.unpack_from("<H", client.read()[2], 32) == (6666,)
