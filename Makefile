@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # The system tests mostly wait: four at a time. AT_ONCE= runs them one after the other.
 AT_ONCE ?= -n 4 --dist loadgroup
 
-.PHONY: demo test test-all check unit system bench install wheel clean chaos bench-delivery bench-scale bench-submit bench-mirror bench-results
+.PHONY: demo test test-all check unit system bench install wheel clean bench-delivery bench-scale bench-submit bench-mirror bench-results bench-metadata bench-encryption bench-stacks chaos
 
 demo: $(STAMP)  ## Stream a simulated detector through a pool and back; SITE=local or local-mpi
 	@$(BIN)/python examples/first-light/demo.py --site "$(SITE)"
@@ -45,6 +45,16 @@ bench-mirror: $(STAMP)  ## What the mirror forwards against a bare PvaMirrorServ
 
 bench-results: $(STAMP)  ## The three ways on which results come back
 	$(BIN)/python bench/results_way.py
+
+bench-metadata: $(STAMP)  ## Six metadata channels at every frame, against PvaPy
+	$(BIN)/python bench/metadata.py --rounds 3
+
+bench-encryption: $(STAMP)  ## Sealing and opening, against PvaPy's encryptor and decryptor
+	$(BIN)/python -m pip install --quiet rsa pycryptodome
+	$(BIN)/python bench/encryption.py
+
+bench-stacks: $(STAMP)  ## Small frames in stacks, against PvaPy
+	$(BIN)/python bench/stacks.py
 
 MINUTES ?= 0.5
 chaos: $(STAMP)  ## Hurt real runs in every way we promise to survive; MINUTES=30 for long random kills

@@ -5,11 +5,12 @@ for each channel, timestamps compared, attributes appended), made patient: it wa
 And a run of beamcast with N ranks, the same source behind its mirror, values stamped as attributes. Both publish every
 frame; in both the processor compares each value with the frame's id, which the source put into it.
 
-Sustained is what comes through when the source offers more than anybody carries: frames of a burst per second, from the
-first one sent to the last one processed. It counts only if nobody lost more than 1 % and no value was wrong; a search
-for the highest rate without loss moves by a whole step with each hiccup of a shared machine. Subjects take turns.
+Sustained is the highest rate of a ladder (each rung a tenth faster) at which the source sends for some seconds and at
+least 99 % of the frames come through with all six values, none wrong, the last one within half a second of being sent
+(what only waits in a queue is not sustained), and the source keeps to it. A rung may be tried twice, since this machine
+has hiccups; two rungs failed end the ladder. What comes through in one burst that is faster than anybody says nothing.
 Before that, as many frames as the queues of all ranks hold go through: a server keeps what it has sent until its ring
-of updates has gone round, so memory is fresh, and dear, for that long.
+of updates has gone round, so memory is fresh, and dear, for that long. Subjects take turns.
 The cost is CPU time (all threads) of a process for each frame that it processed, at a fixed rate for each process, so
 that the source is N times as fast. All on one machine: everybody, source included, shares its cores, so that what a
 subject can sustain follows from the CPU time of all its processes together; `cpu_us_by_role` says where it goes.
@@ -18,7 +19,9 @@ Whether that is fair, and what was asked: "sustained" is the rate that comes thr
 same program for both, but not the same load: it serves each metadata channel to each of PvaPy's processes (6 N
 monitors), and once to beamcast. PvaPy reads it directly; beamcast's frames pass through a mirror first, as in every
 run, and cross a socket twice, which counts against it the more the larger they are (`--size`). No consumer can change
-what the source spends: with all else for nothing the ratio would be `limit`, PvaPy's sum over beamcast's source.
+what the source spends: with all else for nothing the ratio would be `limit`, PvaPy's sum over beamcast's source. The
+third subject takes each frame from the source once, and each update once, and throws them away: nobody who has to bring
+them together can be faster on the same machine.
 """
 
 import argparse
@@ -30,7 +33,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,116 +40,20 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from associate import METADATA, STEP
 from priorities import as_users_have_them
 
 HERE = Path(__file__).resolve().parent
+PROCESSORS = HERE / "associate.py"
 CHANNEL = "benchmd:image"
-METADATA = [f"benchmd:m{number}" for number in range(6)]
-STEP = 1_000_000  # ids of one burst begin at a multiple of it
-OFFERED_HZ, OFFERED_FRAMES = 4000, 3000
+LOWEST_HZ, HIGHEST_HZ, RUNG = 700.0, 20_000.0, 1.1
+RUNG_S = 3.0
+LATEST_S = 0.5
+VERBOSE = "BEAMCAST_BENCH_VERBOSE" in os.environ
 QUEUE_FRAMES = 1000  # of each rank, at the server and at the receiver
 FILL_HZ = 300
 COST_HZ = 50
 PORTS = (56200, 56899)
-
-
-class Recorder:
-    """Counts what became of the frames of each burst; a thread writes it down five times a second."""
-
-    def __init__(self) -> None:
-        self._path = Path(os.environ["BEAMCAST_BENCH_OUT"]) / f"{os.getpid()}.json"
-        self._steps: dict[int, list[float]] = {}
-        threading.Thread(target=self._write, daemon=True).start()
-
-    def record(self, frame_id: int, values: dict[str, float]) -> None:
-        """One frame and the values that were found for it, by the last character of the channel's name."""
-        wrong = any(value != frame_id * 100 + int(name[-1]) for name, value in values.items())
-        step = self._steps.setdefault(frame_id // STEP, [0, 0, 0, time.process_time(), 0.0, 0.0])
-        step[0] += 1
-        step[1] += len(values) == len(METADATA) and not wrong
-        step[2] += wrong
-        step[4], step[5] = time.process_time(), time.time()
-
-    def _write(self) -> None:
-        while True:
-            time.sleep(0.2)
-            text = json.dumps(self._steps)
-            part = self._path.with_suffix(".part")
-            part.write_text(text)
-            part.rename(self._path)
-
-
-class Associate:
-    """beamcast's side: the values are there."""
-
-    def __init__(self) -> None:
-        self._recorder = Recorder()
-
-    def process(self, frame: Any) -> Any:
-        """Pass the frame on with its attributes."""
-        self._recorder.record(frame.id, dict(frame.metadata))
-        return frame.pv
-
-
-class PvapyAssociate:
-    """PvaPy's side, as its documentation shows it; the hooks that it does not need are empty."""
-
-    def __init__(self, configDict: dict[str, Any]) -> None:  # noqa: N803 - PvaPy's name
-        self._recorder = Recorder()
-        self._current: dict[str, Any] = {}
-        self.logger: Any = None
-        self.processorId: Any = None
-        self.dataPublisher: Any = None
-        self.pvaServer: Any = None
-        self.inputChannel = self.outputChannel = self.objectIdField = None
-        self.metadataQueueMap: dict[str, Any] = {}
-
-    def process(self, pv: Any) -> Any:
-        """Look for the update of each channel that is as old as the frame; append it as an attribute."""
-        import pvaccess
-        from pvapy.utility.timeUtility import TimeUtility
-
-        frame_s = TimeUtility.getTimeStampAsFloat(pv["timeStamp"])
-        attributes = pv["attribute"]
-        values: dict[str, float] = {}
-        for channel, queue in self.metadataQueueMap.items():
-            while True:
-                if channel not in self._current:
-                    try:
-                        self._current[channel] = queue.get(0.1)
-                    except pvaccess.QueueEmpty:
-                        break
-                update = self._current[channel]
-                difference_s = TimeUtility.getTimeStampAsFloat(update["timeStamp"]) - frame_s
-                if abs(difference_s) <= 1e-5:
-                    values[channel] = update["value"]
-                    attributes.append(pvaccess.NtAttribute(channel, pvaccess.PvFloat(update["value"])))
-                    del self._current[channel]
-                    break
-                if difference_s > 0:
-                    break
-                del self._current[channel]
-        pv["attribute"] = attributes
-        if self.dataPublisher and self.outputChannel:
-            self.dataPublisher.updateOutputChannel(pv)
-        self._recorder.record(pv["uniqueId"], values)
-        return pv
-
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def configure(self, configDict: dict[str, Any]) -> None: ...  # noqa: N803
-    def resetStats(self) -> None: ...  # noqa: N802
-    def getStats(self) -> dict[str, Any]:  # noqa: N802
-        return {}
-
-    def getStatsPvaTypes(self) -> dict[str, Any]:  # noqa: N802
-        return {}
-
-    def getInputPvObjectType(self) -> Any:  # noqa: N802
-        return None
-
-    def getOutputPvObjectType(self, pv: Any) -> Any:  # noqa: N802
-        return pv
 
 
 def serve(port: int, size: int) -> None:
@@ -233,7 +139,7 @@ def pvapy(count: int, port: int, folder: Path) -> Iterator[None]:
             "-rs",
             "none",
         ]
-        command += ["-pf", str(Path(__file__).resolve()), "-pc", "PvapyAssociate"]
+        command += ["-pf", str(PROCESSORS), "-pc", "PvapyAssociate"]
         command += ["-mc", ",".join(f"pva://{name}" for name in METADATA)]
         environment = {**_inherited(), **served, "BEAMCAST_BENCH_OUT": str(folder)}
         log = (folder / f"pvapy{number}.log").open("w")
@@ -263,7 +169,7 @@ input = "source"
 ranks = {count}
 server_queue = {queue}
 receiver_queue = {queue}
-processor = "metadata.py:Associate"
+processor = "associate.py:Associate"
 """
 TABLE = """
 [[metadata]]
@@ -300,7 +206,7 @@ def beamcast(count: int, port: int, folder: Path) -> Iterator[None]:
     )
     (folder / "workflow.toml").write_text(text)
     (folder / "site.toml").write_text(SITE)
-    shutil.copy(__file__, folder / "metadata.py")
+    shutil.copy(PROCESSORS, folder)
     command = [sys.executable, "-m", "beamcast", "run", str(folder / "workflow.toml"), "--name", "bench"]
     command += ["--site", str(folder / "site.toml"), "--run-dir", str(folder / "run"), "--quiet"]
     environment = {**_inherited(), "BEAMCAST_BENCH_OUT": str(folder)}
@@ -315,7 +221,29 @@ def beamcast(count: int, port: int, folder: Path) -> Iterator[None]:
         _end([run])
 
 
-SUBJECTS = {"pvapy-hpc-consumer": pvapy, "beamcast": beamcast}
+@contextmanager
+def unjoined(count: int, port: int, folder: Path) -> Iterator[None]:
+    """N processes that each take their share of the frames, one that takes all metadata, and nobody joins them."""
+    from beamcast.pva.environment import client_environment
+
+    named = client_environment([f"127.0.0.1:{port}"])
+    environment = {**_inherited(), **named, "BEAMCAST_BENCH_OUT": str(folder)}
+    duties = [[CHANNEL, str(number), str(QUEUE_FRAMES)] for number in range(count)]
+    processes = []
+    for duty in (*duties, ["metadata", str(QUEUE_FRAMES)]):
+        with (folder / f"unjoined{len(processes)}.log").open("w") as log:
+            command = [sys.executable, str(PROCESSORS), *duty]
+            processes.append(
+                subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            )
+    try:
+        yield
+    finally:
+        _end(processes)
+
+
+UNJOINED = "delivered, not joined"
+SUBJECTS = {"pvapy-hpc-consumer": pvapy, "beamcast": beamcast, UNJOINED: unjoined}
 
 
 def burst(process: "subprocess.Popen[str]", step: int, rate_hz: int, frames: int) -> float:
@@ -361,18 +289,46 @@ def warm_up(process: "subprocess.Popen[str]", folder: Path, count: int) -> None:
     settled(folder, step + 1, frames)
 
 
-def overload(process: "subprocess.Popen[str]", folder: Path) -> dict[str, Any]:
-    """Frames per second with all their metadata; 0 where too many were lost or a value was wrong."""
+def sustained(process: "subprocess.Popen[str]", folder: Path) -> dict[str, Any]:
+    """The highest rung that was good, in frames per second, and where its processor time went."""
+    best: dict[str, Any] = {"sustained_hz": 0, "cpu_us_by_role": {}}
+    failed, step, rate_hz = 0, 1000, LOWEST_HZ
+    while failed < 2 and rate_hz < HIGHEST_HZ:
+        for _ in range(2):
+            step += 1
+            found = rung(process, folder, step, round(rate_hz))
+            if found["sustained_hz"]:
+                best, failed = found, 0
+                break
+        else:
+            failed += 1
+        rate_hz *= RUNG
+    return best
+
+
+def rung(process: "subprocess.Popen[str]", folder: Path, step: int, rate_hz: int) -> dict[str, Any]:
+    """One rate for some seconds. `sustained_hz` is what it really was, 0 where too much was lost, late or wrong."""
+    frames = round(rate_hz * RUNG_S)
     before = spent_by_role(folder)
-    began_s = burst(process, 1000, OFFERED_HZ, OFFERED_FRAMES)
-    found = settled(folder, 1000, OFFERED_FRAMES)
+    began_s = burst(process, step, rate_hz, frames)
+    sent_s = time.time()
+    found = settled(folder, step, frames)
     after = spent_by_role(folder)
     processed, associated, wrong = (sum(part[i] for part in found) for i in range(3))
-    rate_hz = associated / (max(part[5] for part in found) - began_s)
-    good = associated >= 0.99 * OFFERED_FRAMES and not wrong
-    counts = {"sent": OFFERED_FRAMES, "processed": processed, "associated": associated, "wrong": wrong}
-    shares = {role: round((after[role] - before.get(role, 0.0)) / OFFERED_FRAMES * 1e6) for role in after}
-    return {"sustained_hz": round(rate_hz) if good else 0, **counts, "cpu_us_by_role": shares}
+    late_s = max((part[5] for part in found), default=sent_s) - sent_s
+    rate = round(frames / (sent_s - began_s))  # the source may be the one that can't
+    good = associated >= 0.99 * frames and not wrong and late_s < LATEST_S and rate > 0.9 * rate_hz
+    counts = {"sent": frames, "processed": processed, "associated": associated, "wrong": wrong}
+    shares = {role: round((after[role] - before.get(role, 0.0)) / frames * 1e6) for role in after}
+    found_out = {
+        "sustained_hz": rate if good else 0,
+        "late_s": round(late_s, 2),
+        **counts,
+        "cpu_us_by_role": shares,
+    }
+    if VERBOSE:
+        print("   ", rate_hz, json.dumps(found_out), file=sys.stderr, flush=True)
+    return found_out
 
 
 def spent_by_role(folder: Path) -> dict[str, float]:
@@ -396,7 +352,7 @@ def _role(command: list[str], folder: Path, *, mine: bool) -> str | None:
             return command[command.index("--kind") + 1] if "--kind" in command else word.rpartition(".")[2]
         if word == "--serve":
             return "source"
-        if word.endswith("pvapy-hpc-consumer"):
+        if word.endswith(("pvapy-hpc-consumer", PROCESSORS.name)):
             return "consumer"
     return "controller and Parsl" if ours else None
 
@@ -417,22 +373,20 @@ def measure(name: str, count: int, size: int) -> dict[str, Any]:
             warm_up(process, folder, count)
             spent_us = round(cost(process, folder, count) * 1e6)
             head = {"subject": name, "processes": count, "size": size, "cpu_us_per_frame": spent_us}
-            return {**head, **overload(process, folder), "load_average": os.getloadavg()[0]}
+            return {**head, **sustained(process, folder), "load_average": os.getloadavg()[0]}
 
 
 def in_cpu(rows: list[dict[str, Any]], count: int) -> str:
     """CPU time of all processes for a frame, its ratio, and the ratio if all but the source cost beamcast nothing."""
-    spent: dict[str, list[float]] = {name: [] for name in SUBJECTS}
-    source: list[float] = []
-    for row in rows:
-        if row["processes"] == count:
-            shares = row["cpu_us_by_role"]
-            spent[row["subject"]].append(sum(shares.values()))
-            if row["subject"] == "beamcast":
-                source.append(shares["source"])
-    theirs, ours = (statistics.median(spent[name]) for name in SUBJECTS)
-    limit = theirs / statistics.median(source)
-    return f"CPU {theirs:.0f} and {ours:.0f} µs a frame, ratio {theirs / ours:.1f}, limit {limit:.1f}"
+    shares = {
+        name: [row["cpu_us_by_role"] for row in rows if (row["subject"], row["processes"]) == (name, count)]
+        for name in ("pvapy-hpc-consumer", "beamcast")
+    }
+    theirs, ours = (statistics.median(sum(each.values()) for each in taken) for taken in shares.values())
+    source = statistics.median(each["source"] for each in shares["beamcast"])
+    return (
+        f"CPU {theirs:.0f} and {ours:.0f} µs a frame, ratio {theirs / ours:.1f}, limit {theirs / source:.1f}"
+    )
 
 
 def _inherited() -> dict[str, str]:
@@ -478,9 +432,17 @@ def main() -> None:
             name: [row["sustained_hz"] for row in rows if (row["subject"], row["processes"]) == (name, count)]
             for name in SUBJECTS
         }
-        pairs = zip(rates["beamcast"], rates["pvapy-hpc-consumer"], strict=True)
-        ratio = statistics.median(ours / max(theirs, 1) for ours, theirs in pairs)
-        print(f"N = {count}: {rates}, ratio {ratio:.1f}; {in_cpu(rows, count)}")
+        ratio = {
+            name: statistics.median(
+                rate / max(theirs, 1)
+                for rate, theirs in zip(rates[name], rates["pvapy-hpc-consumer"], strict=True)
+            )
+            for name in ("beamcast", UNJOINED)
+        }
+        print(
+            f"N = {count}: {rates}, ratio {ratio['beamcast']:.1f}, {UNJOINED} {ratio[UNJOINED]:.1f}; "
+            f"{in_cpu(rows, count)}"
+        )
 
 
 if __name__ == "__main__":

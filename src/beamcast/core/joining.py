@@ -9,7 +9,7 @@ Times are integers in nanoseconds: a double holds a POSIX time to 200 ns only, a
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -243,10 +243,12 @@ class Joiner:
         """Channel `number` was updated several times: a third of the cost of one by one."""
         self.columns[number].take(updates)
 
-    def expire(self, now: float) -> None:
-        """Let go of the frames that have waited for as long as their rules allow."""
-        for column in self.columns:
-            column.expire(now - column.rule.wait_s)
+    def expire(self, now: float, *, but: Collection[int] = ()) -> None:
+        """Let go of the frames that have waited for as long as their rules allow. `but`: channels whose updates are
+        here and were not taken yet; frames wait for those however late we are."""
+        for number, column in enumerate(self.columns):
+            if number not in but:
+                column.expire(now - column.rule.wait_s)
 
     def take(self) -> list[Row]:
         """Rows that are complete, in the order of their frames: none before one that still waits."""

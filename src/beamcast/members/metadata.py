@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 # Rows of this much time go into one batch. A batch wakes every rank, which costs each some 0.1 ms of processor time:
 # at 1 kHz and four ranks, 10 ms more per batch are 20 µs less per frame. A frame waits for its row half as long.
 BATCH_S = 0.02
+# Updates of a channel in one turn. Behind them, rows go out before more is taken: where this process gets a tenth of a
+# core, a turn over all that waits took seconds, and all ranks had given up on their rows.
+TURN_UPDATES = 500
 # So often it is seen whether a channel has gone.
 LOOK_S = 0.1
 # In updates: a second at 20 kHz may wait while this process is held up.
@@ -80,8 +83,8 @@ class MetadataMember:
         self._member.serves = (self._plan.channel,)
         self._member.now("ready")
         while not self._over():
-            self._turn()
-            time.sleep(BATCH_S)
+            if not self._turn():
+                time.sleep(BATCH_S)
 
     def _over(self) -> bool:
         return self.stop or self._member.abandoned
@@ -136,13 +139,18 @@ class MetadataMember:
         for one in silent:
             logger.warning("metadata %s: %s has not appeared; going on without", one.name, one.channel)
 
-    def _turn(self) -> None:
+    def _turn(self) -> bool:
+        """Whether more waits than was taken."""
         joiner = self._joiner
+        behind = set()
         for number, monitor in enumerate(self._monitors):
-            joiner.updates(number, monitor.take())
+            updates = monitor.take(TURN_UPDATES)
+            joiner.updates(number, updates)
+            if len(updates) == TURN_UPDATES:
+                behind.add(number)
         now = time.monotonic()
-        self._take_frames(now)
-        joiner.expire(now)
+        frames = self._take_frames(now)
+        joiner.expire(now, but=behind)
         if now > self._look_at:
             self._look_at = now + LOOK_S
             for each in (self._frames, *self._monitors):
@@ -154,12 +162,15 @@ class MetadataMember:
         if self._newcomers:
             self._newcomers = 0
             self._record.publish(list(self._history), again=True)
+        return bool(behind) or frames == TURN_UPDATES
 
-    def _take_frames(self, now: float) -> None:
+    def _take_frames(self, now: float) -> int:
+        """How many updates of the frames' channel there were."""
         assert self._frames is not None
         if self._fresh_epoch:
             self._keys, self._fresh_epoch = EpochTracker(Epoch(0)), False
-        for time_ns, _, frame_id in self._frames.take():
+        updates = self._frames.take(TURN_UPDATES)
+        for time_ns, _, frame_id in updates:
             if frame_id is None:
                 raise DataError(
                     f"channel {self._plan.frames} has no integer id field {self._plan.id_field!r}",
@@ -177,6 +188,7 @@ class MetadataMember:
             if self._armed:
                 self._seen.append(key)
             self._joiner.frame(key, time_ns, now=now)
+        return len(updates)
 
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 QUEUE_BATCHES = 1000
 # What a row may take beyond the `wait` of its rule: batching, the way here, a busy machine.
 PATIENCE_S = 1.0
+# As long as batches come, the row is only late: on a machine that has too much to do, frames that go on without their
+# metadata are of less use than frames that wait (and, at the end of their queue, are lost and named).
+LATEST_S = 10.0
 NAP_S = 0.0005
 # PvaPy's queues hold that many updates; a processor that does not take them must not fill memory.
 PVAPY_QUEUE = 1000
@@ -74,7 +77,7 @@ class MetadataFeed:
     def __init__(
         self, channel: str, *, capacity: int, patience_s: float, should_stop: Callable[[], bool]
     ) -> None:
-        """`capacity`: rows to keep. `patience_s`: how long a frame may wait for its row."""
+        """`capacity`: rows to keep. `patience_s`: how long a frame may wait for its row while none come at all."""
         import pvaccess
 
         self.waited_s = 0.0
@@ -118,12 +121,13 @@ class MetadataFeed:
 
     def _wait(self, key: FrameKey) -> tuple[Rows, int] | None:
         """Where the last frame waited in vain and nothing has come since, the next ones do not wait as well."""
-        began = time.monotonic()
+        began = came = time.monotonic()
         found = None
         while found is None and not self._store.passed(key) and not self._should_stop():
-            if self._gave_up or time.monotonic() - began > self._patience_s:
+            now = time.monotonic()
+            if self._gave_up or now - came > self._patience_s or now - began > LATEST_S:
                 if not self._gave_up:
-                    logger.warning("no metadata came within %g s; last asked for: %d", self._patience_s, key)
+                    logger.warning("no metadata came within %.1f s; last asked for: %d", now - began, key)
                 self._gave_up = True
                 break
             try:
@@ -131,6 +135,7 @@ class MetadataFeed:
             except self._empty:
                 continue
             self._take()
+            came = time.monotonic()
             found = self._store.find(key)
         self.waited_s += time.monotonic() - began
         return found

@@ -9,6 +9,7 @@ needs three of them unpacks no more than those.
 import math
 from array import array
 from collections.abc import Callable, Sequence
+from itertools import islice
 from operator import itemgetter, methodcaller
 from typing import Any, Literal
 
@@ -130,9 +131,9 @@ class MetadataMonitor:
         if self._monitor.dead(now):
             self._monitor.reopen()
 
-    def take(self) -> list[Update]:
-        """What has come since the last call."""
-        pvs = list(self._monitor.take())
+    def take(self, at_most: int | None = None) -> list[Update]:
+        """What has come since the last call, the oldest first; the rest stays for the next one."""
+        pvs = list(islice(self._monitor.take(), at_most))
         if not pvs:
             return []
         if self._readers is None:

@@ -79,6 +79,15 @@ def test_a_slow_channel_serves_all_frames_until_its_next_value_after_the_wait() 
     assert values(join) == [(3, 1.5)]
 
 
+def test_frames_wait_for_updates_that_are_here_and_not_taken_yet() -> None:
+    join = joiner(wait_s=0.1, tolerance_ms=1)
+    join.frame(key(1), 10 * MS, now=0.0)
+    join.expire(now=60.0, but={0})
+    assert values(join) == []
+    join.update(0, 10 * MS, "mine")
+    assert values(join) == [(1, "mine")]
+
+
 @pytest.mark.parametrize("match", ["nearest", "previous"])
 def test_beyond_the_tolerance_a_value_does_not_belong_to_the_frame(match: Match) -> None:
     join = joiner(match, tolerance_ms=2)
