@@ -12,6 +12,8 @@ from chaos.trial import Trial, kill
 
 # The blow falls in the middle of the stream: results were seen, and frames are in everybody's hands.
 UNDER_WAY = 600
+# The name server is back by then.
+NAMES_S = 1.0
 # So long after the run reads a restarted detector again, somebody starts its acquisition.
 CONNECT_S = 3.0
 
@@ -39,6 +41,17 @@ def kill_member(module: str, *, after: int = UNDER_WAY) -> Blow:
         return kill(trial.processes(f"beamcast.members.{module} ")[:1])
 
     return blow
+
+
+def kill_name_server(trial: Trial) -> float:
+    """SIGKILL to the run's name server, and then to a rank and the collector, whose successors have to be found."""
+    trial.wait_for_results(UNDER_WAY)
+    names = [one for one in trial.controller.children() if "beamcast.members.names" in one.cmdline()]
+    if not names:
+        raise RuntimeError("the run has no name server")
+    kill(names)
+    time.sleep(NAMES_S)
+    return kill([trial.rank("work", 1), trial.rank("collect", 0)])
 
 
 def kill_controller(trial: Trial) -> float:

@@ -174,6 +174,11 @@ SUITE = (
         status=None,
     ),
     RESUMED,
+    Scenario(
+        name="kill the name server, then others",
+        load=Load(seconds=10),
+        blow=blows.kill_name_server,
+    ),
     Scenario(name="kill the result server", load=Load(seconds=10), blow=blows.kill_member("results")),
     Scenario(
         name="kill the server of pushed results",

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from launching import site_here
 
@@ -167,6 +168,34 @@ def test_at_least_once_a_killed_rank_costs_no_frame_its_metadata(tmp_path: Path)
     assert found["without"] == []
     # The killed rank did not write its last ones down.
     assert len(set(found["good"])) >= 900 - 5
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", pytest.param("at-most-once", marks=pytest.mark.slow)])
+def test_the_run_goes_on_when_the_process_that_joins_the_metadata_is_killed(
+    tmp_path: Path, delivery: str
+) -> None:
+    """The frames that come meanwhile have no metadata, and are counted."""
+    checks = pool(tmp_path, ranks=2)
+    gather = '[[pools]]\nname = "gather"\nrole = "collector"\ninput = "check"'
+    text, _ = workflow(
+        "joiner", metadata("PREFIX"), checks, gather, rate=150, frames=1500, head=f'delivery = "{delivery}"'
+    )
+    report = run(tmp_path, text, {"KILL_METADATA": "1"})
+    assert (report["state"], report["error"]) == ("done", None)
+    assert (report["frames"]["lost"], report["frames"]["collected"]) == (0, 1500)
+    found = seen(tmp_path)
+    assert found["wrong"] == []
+    assert sorted(found["good"] + found["without"]) == list(range(1, 1501))
+    # It was away for some seconds, once: what came before and after is as ever.
+    assert 0 < len(found["without"]) < 900
+    assert found["without"] == list(range(found["without"][0], found["without"][-1] + 1))
+    assert found["good"][-1] == 1500
+    assert sum(rank["without_metadata"] for rank in report["pools"][0]["ranks"]) == len(found["without"])
+    for one in report["metadata"]:
+        # What the dead one had counted counts too, up to its last heartbeat.
+        assert one["matched"] >= len(found["good"]) - 75
+        # Of the successor's first frames, whose updates came before it listened.
+        assert one["unmatched"] <= 30
 
 
 @pytest.mark.slow
@@ -415,6 +444,7 @@ def main(folder: Path) -> None:
     check_workflow(loaded)
     plan = RunPlan(run="test", loaded=loaded, site=load_site(str(folder / "site.toml")))
     victim = os.environ.get("KILL_RANK")
+    kills_joiner = "KILL_METADATA" in os.environ
     stop_after = int(os.environ.get("STOP_AFTER", "0"))
     done: set[str] = set()
 
@@ -424,6 +454,11 @@ def main(folder: Path) -> None:
         if victim is not None and report.frames.source >= 200 and "killed" not in done:
             done.add("killed")
             os.kill(report.pools[0].ranks[int(victim)].pid, signal.SIGKILL)
+        if kills_joiner and report.frames.source >= 200 and "killed" not in done:
+            done.add("killed")
+            for child in psutil.Process().children():
+                if "beamcast.members.metadata" in child.cmdline():
+                    child.kill()
         if stop_after and report.frames.source >= stop_after and "stopped" not in done:
             done.add("stopped")
             controller.ask_stop()

@@ -254,6 +254,7 @@ class Accounts:
             server_overruns=record.counters.server_overruns,
             receiver_rejected=record.counters.receiver_rejected,
             deaths=tuple(record.deaths),
+            without_metadata=record.counted("metadata_unmatched"),
             node=where.node_index if where else 0,
             local_rank=where.local_rank if where else 0,
             gpu=where.gpu_name if where else "",
@@ -263,13 +264,14 @@ class Accounts:
 
     def _metadata(self, roster: Roster) -> tuple[MetadataReport, ...]:
         member = roster.members.get("metadata")
-        facts = member.facts if member is not None else {}
+        if member is None:
+            return ()
         counts = ("updates", "matched", "unmatched", "unusable")
         return tuple(
             MetadataReport(
                 name=each.name,
                 channel=each.channel,
-                **{count: int(facts.get(f"{count}:{each.name}", 0)) for count in counts},
+                **{count: member.counted(f"{count}:{each.name}") for count in counts},
             )
             for each in self.plan.workflow.metadata
         )

@@ -384,6 +384,8 @@ class Controller:
                 f"another controller has taken over {self._dir.path}: this one was taken for dead"
             )
         assert self._deaths is not None
+        assert self._network is not None
+        self._network.names.revive()
         self._deaths.look(now)
         self._desk.tick(now)
         self._accounts.check_failed()

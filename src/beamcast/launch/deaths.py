@@ -91,8 +91,11 @@ class Deaths:
             )
 
     def _comes_back(self, record: MemberRecord) -> bool:
-        """Whether the member may be started again beside us: it leaves on disk what its successor has to know."""
+        """Whether the member may be started again beside us: its successor finds what it has to know on disk, or needs
+        nothing."""
         kind = record.identity.kind
+        if kind == "metadata":
+            return True
         if kind == "results":
             return self._plan.results_by != "mirror"
         return kind == "mirror" and self._plan.dispatches

@@ -220,7 +220,6 @@ class RunPlan:
             timestamp_field=source.timestamp_field,
             appear_timeout_s=float(source.appear_timeout),
             metadata=self.workflow.metadata,
-            epochs_from_arm=True,
         )
 
     def slot(self, pool: Pool, place: Place) -> Slot:

@@ -32,6 +32,8 @@ DRAIN_HEARTBEAT_S_PER_MEMBER = 0.00025
 DISPATCHER_HEARTBEAT_S = 0.1
 # A result that a collector published before it died has reached the beamline after this time.
 RESULTS_SETTLE_S = 0.3
+# Whose facts are counts, which go on in the next life.
+COUNTING = ("rank", "metadata")
 # Deaths are told again and again until the dispatcher has heard of them: the last ones suffice.
 MAX_TOLD = 1000
 
@@ -66,6 +68,8 @@ class MemberRecord:
     heard_at: float = 0.0
     counters: Counters = field(default_factory=Counters)
     facts: dict[str, float] = field(default_factory=dict)
+    # What its earlier lives had counted.
+    past: dict[str, float] = field(default_factory=dict)
     last_key: int | None = None
     follows: dict[int, int] = field(default_factory=dict)
     counts_from: int | None = None
@@ -97,6 +101,10 @@ class MemberRecord:
     def live(self) -> bool:
         """Whether its process is known to run."""
         return self.life.state.is_live
+
+    def counted(self, name: str) -> int:
+        """A fact that counts something, over all lives; for the kinds of `COUNTING`."""
+        return int(self.past.get(name, 0) + self.facts.get(name, 0))
 
     @property
     def has_left(self) -> bool:
@@ -198,6 +206,10 @@ class Roster:
         record.told = None
         record.follows = {}
         record.problem = record.problem_detail = record.problem_kind = ""
+        if request.member.kind in COUNTING:
+            for name, value in record.facts.items():
+                record.past[name] = record.past.get(name, 0.0) + value
+            record.facts = {}
         if request.member.kind == "rank":
             self.first_rank_at = now if self.first_rank_at is None else self.first_rank_at
             where = request.whereabouts
@@ -238,7 +250,7 @@ class Roster:
             output_channel=channels.output,
             status_channel=channels.status,
             control_channel=channels.control,
-            epoch=max(self.epoch, (self.members["mirror"].last_key or 0) >> ID_BITS),
+            epoch=self._present_epoch(),
             metadata=self._plan.metadata_of(pool),
             metadata_channel=self._plan.metadata_channel,
             metadata_rows=self._plan.metadata_rows(pool),
@@ -322,7 +334,7 @@ class Roster:
             leaving=self._leaving() if dispatcher else (),
             # The dispatcher is the first to need to know who has died.
             heartbeat_s=min(period, DISPATCHER_HEARTBEAT_S) if prompt else period,
-            epoch=self.epoch if not dispatcher or self._in_epoch() else 0,
+            epoch=self._epoch_for(record, dispatcher=dispatcher),
             dead=tuple(self._dead[-MAX_TOLD:]) if dispatcher else (),
             reborn=self._reborn()[-MAX_TOLD:] if prompt else (),
         )
@@ -396,6 +408,15 @@ class Roster:
         if wanted > self.epoch:
             self.epoch = wanted
 
+    def _present_epoch(self) -> int:
+        """Without a dispatcher everybody counts epochs, and nobody gives them out."""
+        return max(self.epoch, (self.members["mirror"].last_key or 0) >> ID_BITS)
+
+    def _epoch_for(self, record: MemberRecord, *, dispatcher: bool) -> int:
+        if record.identity.kind == "metadata":
+            return self._present_epoch()
+        return self.epoch if not dispatcher or self._in_epoch() else 0
+
     def _in_epoch(self) -> bool:
         """Whether everyone but the dispatcher numbers frames in the present epoch."""
         others = (record for record in self.members.values() if record.identity.kind in ("rank", "results"))
@@ -420,7 +441,8 @@ class Roster:
         if record.place is None:
             return ()
         pool = self._plan.pool(record.identity.pool)
-        if self._plan.metadata_of(pool) and not self.members["metadata"].usable:
+        # Where the metadata are being started again, frames go on without.
+        if self._plan.metadata_of(pool) and not self.members["metadata"].has_served:
             return None
         if self._plan.pushes(pool.name) and not self.members["results"].has_service:
             return None

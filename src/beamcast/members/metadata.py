@@ -51,6 +51,7 @@ class MetadataMember:
     """Joins from the first order until the order to stop."""
 
     def __init__(self, member: Member, server: Any, plan: MetadataPlan) -> None:
+        """Frames that come while there is none, until the next one has taken its place, have no metadata."""
         self._member = member
         self._plan = plan
         self._record = BatchRecord(server, plan.channel)
@@ -65,7 +66,7 @@ class MetadataMember:
         self._known: set[MemberId] = set()
         self._newcomers = 0
         self._armed = False
-        self._fresh_epoch = False
+        self._fresh_epoch: Epoch | None = None
         self._seen: list[int] = []
         self.go = False
         self.stop = False
@@ -167,8 +168,8 @@ class MetadataMember:
     def _take_frames(self, now: float) -> int:
         """How many updates of the frames' channel there were."""
         assert self._frames is not None
-        if self._fresh_epoch:
-            self._keys, self._fresh_epoch = EpochTracker(Epoch(0)), False
+        if self._fresh_epoch is not None:
+            self._keys, self._fresh_epoch = EpochTracker(self._fresh_epoch), None
         updates = self._frames.take(TURN_UPDATES)
         for time_ns, _, frame_id in updates:
             if frame_id is None:
@@ -195,8 +196,8 @@ class MetadataMember:
         self.go = self.go or orders.probe is not None
         if orders.arm and not self._armed:
             self._armed = True
-            # The dispatcher counts epochs from here; the mirror of at-most-once delivery from its start, as we do.
-            self._fresh_epoch = self._plan.epochs_from_arm
+            # Everybody counts from here, in the place of a dead one from where the run is.
+            self._fresh_epoch = Epoch(orders.epoch)
         for newcomer in orders.reborn:
             if newcomer not in self._known:
                 self._known.add(newcomer)

@@ -54,6 +54,7 @@ class MirrorMember:
         self._provider = "pva"
         self._fresh: LiveMonitor | None = None
         self._back_at = 0.0
+        self._ending = False
         self.go = False
         self.stop = False
 
@@ -115,7 +116,9 @@ class MirrorMember:
             return
         self._serving = serving
         if not serving:
-            logger.warning("%s is gone, and %s with it", self._source, self._channel)
+            # At the end of a run its simulator goes too.
+            level = logging.INFO if self._ending else logging.WARNING
+            logger.log(level, "%s is gone, and %s with it", self._source, self._channel)
             request = f"record[queueSize=2]field({','.join(self._id_fields)},timeStamp)"
             self._fresh = LiveMonitor(self._source, request, queue_length=1, provider=self._provider)
             return
@@ -146,6 +149,7 @@ class MirrorMember:
                 if witness is not None:
                     witness.count_epochs()
         self._member.epoch = max(self._member.epoch, orders.epoch)
+        self._ending = orders.drain or orders.stop
         if orders.stop:
             self.stop = True
 

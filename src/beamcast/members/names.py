@@ -6,9 +6,13 @@ share an interpreter with anything that works: the controller imports Parsl, sub
 """
 
 import json
+import logging
 import subprocess
 import sys
+import time
+from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -17,7 +21,11 @@ from beamcast.members.parent import die_with_parent
 from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.nameserver import NameServer
 
+logger = logging.getLogger(__name__)
+
 END_DEADLINE_S = 5.0
+# One that dies more often than this within so many seconds has a reason that another start does not mend.
+RESTARTS, RESTART_WINDOW_S = 5, 60.0
 DEFAULT_PORT = 5075
 _READY = "ready"
 # Those that this process started for its own client: kept, since their pipes hold them alive.
@@ -31,9 +39,15 @@ class NameServerProcess:
         self.endpoint = Endpoint(host, port)
         self._upstream = upstream
         self._channels: dict[str, Endpoint] = {}
+        self._asked: dict[str, Endpoint] = {}
         self._process: subprocess.Popen[str] | None = None
+        self._revived: deque[float] = deque(maxlen=RESTARTS)
 
     def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def _start(self) -> None:
         import os
 
         command = [sys.executable, "-m", "beamcast.members.names", str(os.getpid())]
@@ -54,7 +68,28 @@ class NameServerProcess:
                 hint="give another port range in the site file under [network.ports]",
             )
         self.endpoint = Endpoint(self.endpoint.host, int(port))
-        return self
+
+    def revive(self) -> bool:
+        """Start the process again where it has died, at its port; what it knew it is told again. Whether it had died.
+        WorldError when it can't be started."""
+        assert self._process is not None
+        status = self._process.poll()
+        if status is None:
+            return False
+        now = time.monotonic()
+        if len(self._revived) == RESTARTS and now - self._revived[0] < RESTART_WINDOW_S:
+            raise WorldError(f"the name server {self.endpoint} ends again and again, with status {status}")
+        self._revived.append(now)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):  # what it was not told any more
+                    pipe.close()
+        self._start()
+        logger.warning("the name server %s ended with status %s, started again", self.endpoint, status)
+        for word, channels in (("serve", self._channels), ("ask", self._asked)):
+            if channels:
+                self._tell({word: {name: [where.host, where.port] for name, where in channels.items()}})
+        return True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -78,6 +113,7 @@ class NameServerProcess:
     def ask_at(self, channels: Mapping[str, Endpoint]) -> None:
         """Say which server is to be asked where a channel is served; see `NameServer.ask_at`."""
         if channels:
+            self._asked.update(channels)
             self._tell({"ask": {name: [where.host, where.port] for name, where in channels.items()}})
 
     def forget(self, channels: list[str]) -> None:
@@ -96,8 +132,9 @@ class NameServerProcess:
         try:
             self._process.stdin.write(json.dumps(news) + "\n")
             self._process.stdin.flush()
-        except OSError as error:
-            raise WorldError(f"the name server's process is gone ({self._process.poll()})") from error
+        except OSError:
+            # Its successor is told all that this one knew, and the news with it.
+            self.revive()
 
 
 def only_name_server(servers: Sequence[str]) -> list[str]:

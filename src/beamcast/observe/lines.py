@@ -31,7 +31,9 @@ def progress_line(report: Report, *, elapsed_s: float, rate_hz: float) -> str:
     )
     ranks = [rank for pool in report.pools for rank in pool.ranks]
     up = sum(rank.state in ("ready", "connected", "registered", "running") for rank in ranks)
-    return f"{elapsed_s:7.1f} s  {report.state}: {numbers}; {rate_hz:.1f} frames/s; ranks {up}/{len(ranks)}"
+    line = f"{elapsed_s:7.1f} s  {report.state}: {numbers}; {rate_hz:.1f} frames/s; ranks {up}/{len(ranks)}"
+    without = without_metadata_line(report)
+    return line if without is None else f"{line}; {without}"
 
 
 def read_line(report: Report) -> str | None:
@@ -40,6 +42,19 @@ def read_line(report: Report) -> str | None:
         return None
     channels = " ".join(report.result_channels)
     return f"EPICS_PVA_NAME_SERVERS={report.name_server} pvget {channels}"
+
+
+def without_metadata_line(report: Report) -> str | None:
+    """How many frames went without all of their metadata; None where none did."""
+    each = {
+        f"{pool.name}/{rank.rank}": rank.without_metadata
+        for pool in report.pools
+        for rank in pool.ranks
+        if rank.without_metadata
+    }
+    if not each:
+        return None
+    return f"{sum(each.values())} frames without all of their metadata, at {', '.join(each)}"
 
 
 def allocation_line(report: Report) -> str | None:

@@ -38,7 +38,8 @@ class MissingIds(Part, frozen=True, kw_only=True):
 
 class RankReport(Part, frozen=True, kw_only=True):
     """One rank. `rate_hz`: frames processed per second of streaming. `node`, `local_rank`, `gpu`, `cpus`: where it
-    really sits, as the rank itself says; `misplaced`: how that differs from the plan."""
+    really sits, as the rank itself says; `misplaced`: how that differs from the plan. `without_metadata`: frames that
+    did not have all of their metadata when they were processed or, where the workflow says so, dropped."""
 
     rank: int
     host: str
@@ -54,6 +55,7 @@ class RankReport(Part, frozen=True, kw_only=True):
     server_overruns: int
     receiver_rejected: int
     deaths: tuple[str, ...] = ()
+    without_metadata: int = 0
     node: int = 0
     local_rank: int = 0
     gpu: str = ""
@@ -108,7 +110,8 @@ class SourceReport(Part, frozen=True, kw_only=True):
 
 
 class MetadataReport(Part, frozen=True, kw_only=True):
-    """One metadata channel. `matched`, `unmatched`: frames; `unusable`: updates without the time or id they need."""
+    """One metadata channel. `matched`, `unmatched`: frames for which a value was found or not; `unusable`: updates
+    without the time or id they need. What became of the frames is with the ranks (`without_metadata`)."""
 
     name: str
     channel: str

@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from beamcast.observe.lines import allocation_line, read_line
+from beamcast.observe.lines import allocation_line, read_line, without_metadata_line
 from beamcast.observe.report import Report
 
 # A live view that is taller than the screen can't be redrawn in place.
@@ -23,6 +23,8 @@ def live_view(report: Report, *, elapsed_s: float, rate_hz: float) -> Renderable
         parts.append(Text(jobs))
     parts.append(_frames(report, running=True))
     parts.append(_ranks(report, limit=LIVE_RANKS))
+    if (line := without_metadata_line(report)) is not None:
+        parts.append(Text(line, style="yellow"))
     if (line := read_line(report)) is not None:
         parts.append(Text(f"read the result: {line}", style="dim"))
     return Group(*parts)
@@ -40,6 +42,8 @@ def summary(report: Report) -> RenderableType:
         parts.append(_allocations(report))
     if wrong := [pool for pool in report.pools if pool.turns not in ("", "as planned")]:
         parts += [Text(f"{pool.name}: {pool.turns}", style="yellow") for pool in wrong]
+    if report.metadata:
+        parts += _metadata(report)
     if report.missing:
         parts.append(_missing(report))
     if report.failed_frames:
@@ -112,6 +116,15 @@ def _allocations(report: Report) -> Table:
         waited = f"{one.waited_s:.1f} s" if one.waited_s is not None else ""
         table.add_row(str(one.number), one.job, waited, shortened(",".join(one.nodes)), Text(one.reason))
     return table
+
+
+def _metadata(report: Report) -> list[RenderableType]:
+    counts = ("updates", "matched", "unmatched", "unusable")
+    table = _table("metadata", "channel", *counts, right=counts)
+    for one in report.metadata:
+        table.add_row(one.name, one.channel, *(str(getattr(one, name)) for name in counts))
+    line = without_metadata_line(report)
+    return [table] if line is None else [table, Text(line, style="yellow")]
 
 
 def _missing(report: Report) -> Table:

@@ -359,10 +359,7 @@ class DispatchPlan(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MetadataPlan(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """What the metadata member has to do: join `metadata` to the frames of channel `frames` and serve `channel`.
-
-    `epochs_from_arm`: epochs are counted from the order to arm, as the dispatcher does.
-    """
+    """What the metadata member has to do: join `metadata` to the frames of channel `frames` and serve `channel`."""
 
     channel: str
     frames: str
@@ -370,7 +367,6 @@ class MetadataPlan(Message, frozen=True, kw_only=True, omit_defaults=True):
     timestamp_field: str
     appear_timeout_s: float
     metadata: tuple[Metadata, ...]
-    epochs_from_arm: bool = False
 
 
 class Join(Message, frozen=True, kw_only=True, omit_defaults=True, tag="join"):

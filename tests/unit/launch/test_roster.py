@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from beamcast.config.load import LoadedWorkflow
 from beamcast.config.site import Site
-from beamcast.config.workflow import Pool, Results, Source, Workflow
+from beamcast.config.workflow import Metadata, Pool, Results, Source, Workflow
+from beamcast.core.ids import ID_BITS
 from beamcast.core.lifecycle import RankState
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import Roster
@@ -389,3 +391,33 @@ def test_ranks_stay_with_a_mirror_that_was_started_again() -> None:
     play.register(reborn)
     play.beat(reborn, "ready")
     assert orders(play.beat(rank("work", 0), "running", sequence=91)).connect == before
+
+
+def test_the_next_metadata_member_counts_on_from_the_dead_one_in_the_epoch_of_the_run() -> None:
+    workflow = plan().workflow
+    with_metadata = structs.replace(workflow, metadata=(Metadata(name="m", channel="m", tolerance=0.1),))
+    loaded = LoadedWorkflow(workflow=with_metadata, path=Path("w.toml"), base=Path())
+    play = Play(Roster(RunPlan(run="r", loaded=loaded, site=Site(name="s"))))
+    first, second = (MemberId(kind="metadata", generation=number) for number in range(2))
+    play.register(MIRROR)
+    play.register(first)
+    play.roster.heartbeat(
+        Heartbeat(member=MIRROR, sequence=1, state="ready", last_key=(3 << ID_BITS) + 7), now=1.0
+    )
+    play.register(rank("work", 0))
+    assert orders(play.beat(rank("work", 0), "registered", serves=())).probe is None
+    told = play.roster.heartbeat(
+        Heartbeat(member=first, sequence=1, state="ready", facts={"matched:m": 5.0}, serves=("md",)), now=1.1
+    )
+    assert orders(told).epoch == 3
+    record = play.roster.members["metadata"]
+    assert record.counted("matched:m") == 5
+    play.roster.died(record, now=1.2, reason="killed")
+    # Ranks do not wait for the next one.
+    assert orders(play.beat(rank("work", 0), "registered", serves=())).probe is not None
+    play.register(second)
+    assert record.counted("matched:m") == 5
+    play.roster.heartbeat(
+        Heartbeat(member=second, sequence=1, state="ready", facts={"matched:m": 2.0}), now=1.4
+    )
+    assert record.counted("matched:m") == 7

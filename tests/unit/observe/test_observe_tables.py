@@ -10,6 +10,7 @@ from beamcast.observe.lines import RateMeter, progress_line, read_line
 from beamcast.observe.report import (
     FailedFrameReport,
     Frames,
+    MetadataReport,
     MissingIds,
     PoolReport,
     RankReport,
@@ -73,6 +74,25 @@ def shown(what: RenderableType) -> str:
     out = io.StringIO()
     Console(file=out, width=140, force_terminal=False).print(what)
     return out.getvalue()
+
+
+def test_frames_without_their_metadata_are_told_while_the_run_lasts_and_afterwards() -> None:
+    base = report()
+    assert "metadata" not in shown(summary(base))
+    ranks = (rank(0), msgspec.structs.replace(rank(1), without_metadata=7))
+    one = MetadataReport(name="motor", channel="ioc:m1", updates=90, matched=80, unmatched=3, unusable=1)
+    told = msgspec.structs.replace(
+        base, metadata=(one,), pools=(msgspec.structs.replace(base.pools[0], ranks=ranks),)
+    )
+    line = "7 frames without all of their metadata, at stats/1"
+    for text in (
+        shown(live_view(told, elapsed_s=1.0, rate_hz=1.0)),
+        shown(summary(told)),
+        progress_line(told, elapsed_s=1.0, rate_hz=1.0),
+    ):
+        assert line in text
+    (row,) = [row.split() for row in shown(summary(told)).splitlines() if row.startswith("motor")]
+    assert row == ["motor", "ioc:m1", "90", "80", "3", "1"]
 
 
 def test_the_live_view_has_state_numbers_and_a_line_for_each_rank() -> None:

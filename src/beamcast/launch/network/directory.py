@@ -152,6 +152,12 @@ class Directory:
         assert self._near is not None
         self._near.ask_at(channels)
 
+    def revive(self) -> None:
+        """Start name servers that have died again; WorldError where that does not help."""
+        for server in (self._near, self._far):
+            if server is not None:
+                server.revive()
+
     def forget(self, channels: list[str]) -> None:
         """These channels are not served any more."""
         for server in (self._near, self._far):
