@@ -33,12 +33,14 @@ def kill_ranks(pool: str, ranks: Sequence[int], *, after: int = UNDER_WAY) -> Bl
     return blow
 
 
-def kill_member(module: str, *, after: int = UNDER_WAY) -> Blow:
-    """SIGKILL to a member beside the controller: "dispatching" (the mirror) or "results"."""
+def kill_member(module: str, *words: str, after: int = UNDER_WAY) -> Blow:
+    """SIGKILL to a member beside the controller: "dispatching" (the mirror) or "results", say. `words` of its command
+    line tell those of one module apart."""
 
     def blow(trial: Trial) -> float:
         trial.wait_for_results(after)
-        return kill(trial.processes(f"beamcast.members.{module} ")[:1])
+        (member,) = trial.processes(f"beamcast.members.{module} ", *words)
+        return kill([member])
 
     return blow
 

@@ -8,6 +8,7 @@ POISON = 1234
 # Eight frames come in 27 ms: most stacks are full.
 STACKS = {"batch": 8, "batch_wait": "40 ms"}
 RATE_HZ = 300.0
+HEARTBEAT_S = 1.0
 
 
 def failed_is_named(outcome: Outcome) -> list[str]:
@@ -39,6 +40,16 @@ def any_loss_is_named(outcome: Outcome) -> list[str]:
     missing = sorted(set(outcome.sent) - came)
     named = outcome.named_lost()
     return [] if named == missing else [f"lost {len(missing)}, named {len(named)}"]
+
+
+def all_lost_are_named(outcome: Outcome) -> list[str]:
+    """Frames were lost, and named. So were results that came, and of which the killed process had not told yet."""
+    came = {result.frame_id for result in outcome.results}
+    missing, named = set(outcome.sent) - came, set(outcome.named_lost())
+    problems = [] if missing else ["nothing was lost: the blow hurt nobody"]
+    problems += [f"not named: {sorted(missing - named)[:5]}"] if missing - named else []
+    surplus = len(named - missing)
+    return problems + ([f"{surplus} came and are named as lost"] if surplus > HEARTBEAT_S * RATE_HZ else [])
 
 
 # Results that were published in the instant in which the result server was killed, and on their way to the client.
@@ -91,6 +102,15 @@ FAST = (
         blow=blows.none,
         judges=(failed_is_named,),
     ),
+    Scenario(name="kill the name server, then others", load=Load(seconds=8), blow=blows.kill_name_server),
+)
+
+MIRROR_ONCE = Scenario(
+    name="kill the mirror, at most once",
+    load=Load(seconds=8, delivery="at-most-once"),
+    blow=blows.kill_member("mirror", "--kind=mirror"),
+    judges=(lost_is_named,),
+    status=None,
 )
 
 RESUMED = Scenario(
@@ -173,12 +193,19 @@ SUITE = (
         judges=(any_loss_is_named,),
         status=None,
     ),
-    RESUMED,
+    MIRROR_ONCE,
     Scenario(
-        name="kill the name server, then others",
-        load=Load(seconds=10),
-        blow=blows.kill_name_server,
+        name="kill the mirror of the results, at most once",
+        load=Load(
+            seconds=10,
+            delivery="at-most-once",
+            top={"results": {"pool": "collect", "channel": RESULT, "by": "mirror"}},
+        ),
+        blow=blows.kill_member("mirror", "--kind=results"),
+        judges=(all_lost_are_named,),
+        status=None,
     ),
+    RESUMED,
     Scenario(name="kill the result server", load=Load(seconds=10), blow=blows.kill_member("results")),
     Scenario(
         name="kill the server of pushed results",

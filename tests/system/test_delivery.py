@@ -1,11 +1,11 @@
-"""At-least-once delivery on real Parsl pools: the fast scenarios of the chaos suite. `make chaos` plays all of them."""
+"""What is promised of delivery, on real Parsl pools: the fast scenarios of the chaos suite. `make chaos` plays all."""
 
 from pathlib import Path
 
 import pytest
 
 from chaos.scenario import Scenario, play
-from chaos.scenarios import FAST, RESUMED
+from chaos.scenarios import FAST, MIRROR_ONCE, RESUMED
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -15,6 +15,11 @@ def test_nothing_is_lost_and_nothing_comes_twice(scenario: Scenario, tmp_path: P
     row = play(scenario, folder=tmp_path)
     assert row.problems == (), f"{row.verdict}\n{row}"
     assert row.sent_again > 0, "nobody was hurt"
+
+
+def test_at_most_once_a_run_goes_on_when_its_mirror_is_killed(tmp_path: Path) -> None:
+    row = play(MIRROR_ONCE, folder=tmp_path)
+    assert row.problems == (), f"{row.verdict}\n{row}"
 
 
 @pytest.mark.slow

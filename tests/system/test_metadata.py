@@ -180,7 +180,7 @@ def test_the_run_goes_on_when_the_process_that_joins_the_metadata_is_killed(
     text, _ = workflow(
         "joiner", metadata("PREFIX"), checks, gather, rate=150, frames=1500, head=f'delivery = "{delivery}"'
     )
-    report = run(tmp_path, text, {"KILL_METADATA": "1"})
+    report = run(tmp_path, text, {"KILL_MEMBER": "beamcast.members.metadata"})
     assert (report["state"], report["error"]) == ("done", None)
     assert (report["frames"]["lost"], report["frames"]["collected"]) == (0, 1500)
     found = seen(tmp_path)
@@ -393,7 +393,8 @@ def ca_ioc(folder: Path, prefix: str) -> Iterator[dict[str, str]]:
             ioc.wait()
 
 
-def test_a_channel_access_source_with_channel_access_metadata(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", ["", pytest.param("beamcast.members.mirror", marks=pytest.mark.slow)])
+def test_a_channel_access_source_with_channel_access_metadata(tmp_path: Path, kills: str) -> None:
     prefix = f"bcm:ca:{os.getpid()}"
     (tmp_path / "ca_check.py").write_text(CA_CHECK)
     text = f"""
@@ -416,7 +417,7 @@ tolerance = "2 ms"
 {pool(tmp_path, ranks=2, processor="ca_check.py:CaCheck")}
 """
     with ca_ioc(tmp_path, f"{prefix}:") as environment:
-        report = run(tmp_path, text, {**environment, "STOP_AFTER": "150"})
+        report = run(tmp_path, text, {**environment, "STOP_AFTER": "200", "KILL_MEMBER": kills})
     assert report["state"] == "done", report["error"]
     found = seen(tmp_path)
     assert report["frames"]["lost"] <= 5, (
@@ -444,7 +445,7 @@ def main(folder: Path) -> None:
     check_workflow(loaded)
     plan = RunPlan(run="test", loaded=loaded, site=load_site(str(folder / "site.toml")))
     victim = os.environ.get("KILL_RANK")
-    kills_joiner = "KILL_METADATA" in os.environ
+    kills = os.environ.get("KILL_MEMBER")
     stop_after = int(os.environ.get("STOP_AFTER", "0"))
     done: set[str] = set()
 
@@ -454,11 +455,10 @@ def main(folder: Path) -> None:
         if victim is not None and report.frames.source >= 200 and "killed" not in done:
             done.add("killed")
             os.kill(report.pools[0].ranks[int(victim)].pid, signal.SIGKILL)
-        if kills_joiner and report.frames.source >= 200 and "killed" not in done:
+        if kills and report.frames.source >= 100 and "killed" not in done:
             done.add("killed")
-            for child in psutil.Process().children():
-                if "beamcast.members.metadata" in child.cmdline():
-                    child.kill()
+            (child,) = [child for child in psutil.Process().children() if kills in child.cmdline()]
+            child.kill()
         if stop_after and report.frames.source >= stop_after and "stopped" not in done:
             done.add("stopped")
             controller.ask_stop()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 
 from pyroaring import BitMap64
 
+from beamcast.core.ids import ID_BITS
 from beamcast.core.keyset import (
     as_keys,
     count_from_key,
@@ -38,6 +39,9 @@ __all__ = [
     "decode_keys",
     "encode_keys",
 ]
+
+# Frames of a minute at 20 kHz.
+MOST_UNWATCHED = 1_200_000
 
 Keys = Iterable[int] | BitMap64
 
@@ -133,6 +137,17 @@ class Ledger:
     def source(self, keys: Keys) -> None:
         """Frames seen at the source."""
         self._note(as_keys(keys))
+
+    def unwatched(self, last: int, first: int) -> None:
+        """Nobody watched the source after frame `last` until `first`. If it has left out no id up to `last`, it has
+        sent those between; a gap that nobody could have slept through is one of its own."""
+        if last >> ID_BITS != first >> ID_BITS or not 0 < first - last - 1 <= MOST_UNWATCHED:
+            return
+        before = from_key(self._known, self._first).copy()
+        if before:
+            before.remove_range(last + 1, max(before.max(), last) + 1)
+        if not count_gaps(before):
+            self.source(BitMap64(range(last + 1, first)))
 
     def mirrored(self, keys: Keys) -> None:
         """Frames that the mirror had. Where it never reports, losses before it count as losses behind it."""

@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyroaring import BitMap64
+
 from beamcast.core.errors import DataError
 from beamcast.core.ids import format_ranges
 from beamcast.core.keyset import decode_keys
@@ -24,7 +26,7 @@ from beamcast.observe.report import (
     Throughput,
     Timing,
 )
-from beamcast.pva.messages import Delta, FailedFrame, Heartbeat
+from beamcast.pva.messages import Delta, FailedFrame, Heartbeat, MemberId
 
 # A report stays readable, and a traceback of every frame of a long run would fill the disk.
 MAX_MISSING_RANGES = 1000
@@ -71,6 +73,8 @@ class Accounts:
 
     resumed: int = 0
     had_frames: bool = False
+    # Whose witness at the source spoke last, and of which frame.
+    witness: tuple[int, int] = (0, 0)
 
     @classmethod
     def open(cls, plan: RunPlan, run_dir: Path, before: Books | None = None) -> "Accounts":
@@ -124,7 +128,7 @@ class Accounts:
             return
         self.changed_at = now
         if delta.seen:
-            self.ledger.source(decode_keys(delta.seen))
+            self._enter_seen(beat.member, decode_keys(delta.seen))
         if delta.mirrored:
             self.ledger.mirrored(decode_keys(delta.mirrored))
         if delta.delivered:
@@ -139,6 +143,15 @@ class Accounts:
                 self.ledger.dropped(name, told, decode_keys(keys.dropped))
         if beat.member.kind == "rank":
             self._enter_rank(delta, pool, rank)
+
+    def _enter_seen(self, member: MemberId, keys: BitMap64) -> None:
+        """What a witness at the source has seen. While one is started again, nobody looks."""
+        if not self.plan.dispatches and keys and member.kind in ("mirror", "metadata"):
+            generation, last = self.witness
+            if member.generation > generation and last:
+                self.ledger.unwatched(last, keys.min())
+            self.witness = (member.generation, keys.max())
+        self.ledger.source(keys)
 
     def _enter_rank(self, delta: Delta, pool: str, rank: int) -> None:
         if delta.gathered:

@@ -93,12 +93,7 @@ class Deaths:
     def _comes_back(self, record: MemberRecord) -> bool:
         """Whether the member may be started again beside us: its successor finds what it has to know on disk, or needs
         nothing."""
-        kind = record.identity.kind
-        if kind == "metadata":
-            return True
-        if kind == "results":
-            return self._plan.results_by != "mirror"
-        return kind == "mirror" and self._plan.dispatches
+        return record.identity.kind in ("mirror", "results", "metadata")
 
     def _child_ended(self, record: MemberRecord, now: float, status: int) -> None:
         if record.life.state in (RankState.DEAD, RankState.FINISHED, RankState.FAILED):

@@ -413,7 +413,10 @@ class Roster:
         return max(self.epoch, (self.members["mirror"].last_key or 0) >> ID_BITS)
 
     def _epoch_for(self, record: MemberRecord, *, dispatcher: bool) -> int:
-        if record.identity.kind == "metadata":
+        counts_itself = record.identity.kind in ("mirror", "metadata") or (
+            record.identity.kind == "results" and self._plan.results_by == "mirror"
+        )
+        if counts_itself and not dispatcher:
             return self._present_epoch()
         return self.epoch if not dispatcher or self._in_epoch() else 0
 

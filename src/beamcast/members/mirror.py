@@ -9,6 +9,7 @@ import logging
 import time
 
 from beamcast.core.errors import WorldError
+from beamcast.core.ids import Epoch, EpochTracker
 from beamcast.core.keyset import encode_keys
 from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.member import Member, Report
@@ -48,6 +49,7 @@ class MirrorMember:
         self._at_source: Witness | None = None
         self._at_mirror: Witness | None = None
         self._armed = False
+        self._epoch = 0
         self._structure = StructureWatch(source)
         self._counts_from: int | None = None
         self._serving = False
@@ -76,7 +78,7 @@ class MirrorMember:
         self._provider = provider
         self._mirror.serve(self._channel, source=self._source, queue=queue, provider=provider)
         if self._watches_source:
-            self._at_source = Witness(self._source, id_fields=self._id_fields, provider=provider)
+            self._at_source = self._witness(self._source, provider=provider)
         deadline = time.monotonic() + appear_timeout_s
         while not self._mirror.serving(self._channel):
             if self.stop:
@@ -137,14 +139,25 @@ class MirrorMember:
             self._back_at = now
         return now - self._back_at > FIRST_VALUE_S
 
+    def _witness(self, channel: str, *, provider: str = "pva") -> Witness:
+        """One that counts epochs as soon as the run does."""
+        keys = EpochTracker(Epoch(self._epoch), counting=self._armed)
+        return Witness(channel, id_fields=self._id_fields, provider=provider, keys=keys)
+
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""
+        if not self._armed:
+            # Updates of Channel Access have no ids but ours, which begin with 1 in each of our lives.
+            again = orders.start and isinstance(self._mirror, CaMirror)
+            self._epoch = orders.epoch + again
         # Our own channel is found through the run's name server, which learns of it from our heartbeat.
         if self._member.announced and self._at_mirror is None:
-            self._at_mirror = Witness(self._channel, id_fields=self._id_fields)
+            self._at_mirror = self._witness(self._channel)
         self.go = self.go or orders.probe is not None
         if orders.arm and not self._armed:
             self._armed = True
+            if orders.start:  # in the place of a dead one: the run counts already
+                self._counts_from = 0
             for witness in (self._at_source, self._at_mirror):
                 if witness is not None:
                     witness.count_epochs()

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap64
 
+from beamcast.core.ids import ID_BITS
 from beamcast.core.ledger import FrameTotals, Ledger, PoolShape, RankCounts
 
 SINGLE = ((0,), (1,), (2,))
@@ -285,6 +286,26 @@ def skipped(keys: Iterable[int]) -> int:
     for key in keys:
         epochs.setdefault(key >> 48, []).append(key)
     return sum(max(each) - min(each) + 1 - len(each) for each in epochs.values())
+
+
+def test_what_a_source_sent_while_nobody_watched_is_known_by_the_gap() -> None:
+    epoch = 2 << ID_BITS
+    for sent, known in (
+        (range(epoch + 1, epoch + 11), 20),  # 11 to 17 were sent: all numbers up to here were
+        (range(epoch + 1, epoch + 11, 3), 4 + 3),  # it leaves out numbers, so nobody knows
+    ):
+        ledger = pipeline()
+        ledger.source(sent)
+        # A rank was quicker than the next witness.
+        ledger.received("work", 1, [epoch + 18])
+        ledger.unwatched(epoch + 10, epoch + 18)
+        ledger.source(range(epoch + 18, epoch + 21))
+        assert ledger.totals().source == known
+    ledger = pipeline()
+    ledger.source(range(1, 11))
+    for first in (5, 11, 10**9, epoch + 3):  # no gap, none, one that is too long, another life of the source
+        ledger.unwatched(10, first)
+    assert ledger.totals().source == 10
 
 
 def test_what_the_collector_has_counts_as_processed_by_a_rank_that_died_silent() -> None:
