@@ -126,7 +126,9 @@ class StandingMirror:
         self._lives = [_Life(each, before=known.get(each.channel)) for each in channels]
 
     def tick(self, now: float) -> None:
-        """Look at every channel."""
+        """Look at every channel, and at the name server."""
+        if self._names is not None:
+            self._names.revive()
         for life in self._lives:
             if self._mirror.serving(life.spec.channel):
                 self._count(life, now)

@@ -42,8 +42,14 @@ class Look:
 
 
 class Names:
+    looks = 0
+
     def serve_at(self, channels: dict[str, Endpoint]) -> None:
         pass
+
+    def revive(self) -> bool:
+        self.looks += 1
+        return False
 
 
 LOOKS: list[Look] = []
@@ -63,6 +69,16 @@ def stood(monkeypatch: pytest.MonkeyPatch) -> tuple[StandingMirror, Mirror, list
     )
     monkeypatch.setattr(one, "_find", lambda source: SOURCE)
     return one, mirror, again
+
+
+def test_its_name_server_is_looked_after(
+    stood: tuple[StandingMirror, Mirror, list[str]],
+) -> None:
+    one, _, _ = stood
+    one.tick(0.0)
+    one.tick(0.5)
+    assert one._names is not None
+    assert one._names.looks == 2  # type: ignore[attr-defined]
 
 
 def test_a_channel_that_stands_still_while_its_source_goes_on_begins_again(
