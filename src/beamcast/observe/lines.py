@@ -3,6 +3,10 @@
 from beamcast.observe.report import AllocationReport, Report
 
 
+# So many ranks are named in a line.
+MOST_RANKS = 4
+
+
 class RateMeter:
     """Frames per second between successive reports; seconds of any steady clock. One thread."""
 
@@ -54,7 +58,9 @@ def without_metadata_line(report: Report) -> str | None:
     }
     if not each:
         return None
-    return f"{sum(each.values())} frames without all of their metadata, at {', '.join(each)}"
+    names = ", ".join(list(each)[:MOST_RANKS])
+    more = f" and {len(each) - MOST_RANKS} more" if len(each) > MOST_RANKS else ""
+    return f"{sum(each.values())} frames without all of their metadata, at {names}{more}"
 
 
 def allocation_line(report: Report) -> str | None:

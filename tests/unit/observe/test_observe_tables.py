@@ -91,6 +91,11 @@ def test_frames_without_their_metadata_are_told_while_the_run_lasts_and_afterwar
         progress_line(told, elapsed_s=1.0, rate_hz=1.0),
     ):
         assert line in text
+    many = tuple(msgspec.structs.replace(rank(n), without_metadata=1) for n in range(6))
+    crowd = msgspec.structs.replace(told, pools=(msgspec.structs.replace(base.pools[0], ranks=many),))
+    assert "6 frames without all of their metadata, at stats/0, stats/1, stats/2, stats/3 and 2 more" in (
+        progress_line(crowd, elapsed_s=1.0, rate_hz=1.0)
+    )
     (row,) = [row.split() for row in shown(summary(told)).splitlines() if row.startswith("motor")]
     assert row == ["motor", "ioc:m1", "90", "80", "3", "1"]
 
