@@ -2,7 +2,6 @@
 
 from beamcast.observe.report import AllocationReport, Report
 
-
 # So many ranks are named in a line.
 MOST_RANKS = 4
 
