@@ -9,6 +9,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 END_DEADLINE_S = 5.0
 # One that dies more often than this within so many seconds has a reason that another start does not mend.
 RESTARTS, RESTART_WINDOW_S = 5, 60.0
+LOOK_S = 0.5
 DEFAULT_PORT = 5075
 _READY = "ready"
 # Those that this process started for its own client: kept, since their pipes hold them alive.
@@ -71,7 +73,8 @@ class NameServerProcess:
 
     def revive(self) -> bool:
         """Start the process again where it has died, at its port; what it knew it is told again. Whether it had died.
-        WorldError when it can't be started."""
+        Ask a few times a second, on a thread that stays: the process dies with the thread that started it. WorldError
+        when it can't be started."""
         assert self._process is not None
         status = self._process.poll()
         if status is None:
@@ -129,12 +132,10 @@ class NameServerProcess:
     def _tell(self, news: Mapping[str, Any]) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        try:
+        # A successor is told all that this one knew, and the news with it.
+        with suppress(OSError):
             self._process.stdin.write(json.dumps(news) + "\n")
             self._process.stdin.flush()
-        except OSError:
-            # Its successor is told all that this one knew, and the news with it.
-            self.revive()
 
 
 def only_name_server(servers: Sequence[str]) -> list[str]:
@@ -150,7 +151,20 @@ def asking_name_server(servers: Sequence[str]) -> str:
     """
     asking = NameServerProcess(host="127.0.0.1", port=0, upstream=[_endpoint(each) for each in servers])
     _ASKING.append(asking.__enter__())
+    if len(_ASKING) == 1:
+        threading.Thread(target=_look_after, name="name-servers", daemon=True).start()
     return str(asking.endpoint)
+
+
+def _look_after() -> None:
+    while True:
+        time.sleep(LOOK_S)
+        for asking in _ASKING:
+            try:
+                asking.revive()
+            except WorldError as error:
+                logger.error("%s; channels that are served elsewhere from now on are not found", error)
+                return
 
 
 def _endpoint(text: str) -> Endpoint:
