@@ -14,7 +14,7 @@ from typing import Any
 
 from beamcast.config.workflow import Metadata
 from beamcast.core.errors import WorldError
-from beamcast.core.ids import FrameKey
+from beamcast.core.ids import ID_BITS, FrameKey
 from beamcast.pools.frame import NO_METADATA, Frame
 from beamcast.pools.work import Work
 from beamcast.pva.metadata import Rows, read_batch
@@ -65,6 +65,10 @@ class RowStore:
             return None
         row = self._batches[at].find(key)
         return None if row is None else (self._batches[at], row)
+
+    def reaches_epoch_of(self, key: FrameKey) -> bool:
+        """Whether the rows have come to the epoch of this frame."""
+        return bool(self._lasts) and self._lasts[-1] >> ID_BITS >= key >> ID_BITS
 
     def passed(self, key: FrameKey) -> bool:
         """Whether rows before and after this frame are here, so that its own does not come any more."""
@@ -135,7 +139,8 @@ class MetadataFeed:
             except self._empty:
                 continue
             self._take()
-            came = time.monotonic()
+            if self._store.reaches_epoch_of(key):
+                came = time.monotonic()
             found = self._store.find(key)
         self.waited_s += time.monotonic() - began
         return found

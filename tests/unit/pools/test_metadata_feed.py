@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from beamcast.core.ids import FrameKey
+from beamcast.core.ids import ID_BITS, FrameKey
 from beamcast.core.joining import Row
 from beamcast.pools import metadata
 from beamcast.pools.metadata import LATEST_S, MetadataFeed
@@ -96,6 +96,12 @@ def test_rows_that_come_for_ever_without_the_one_that_is_asked_for_are_not_waite
     feed, clock = make([(0.5 * n, n + 1, n + 1) for n in range(100)])
     assert not found(feed, 1_000_000)
     assert LATEST_S < clock.now < LATEST_S + 1.0
+
+
+def test_rows_of_an_earlier_epoch_do_not_lengthen_the_wait(make: Make) -> None:
+    feed, clock = make([(0.5 * n, n + 1, n + 1) for n in range(100)])
+    assert not found(feed, (1 << ID_BITS) + 5)
+    assert PATIENCE_S < clock.now < PATIENCE_S + 0.7
 
 
 def test_a_row_that_was_left_out_is_known_as_soon_as_a_later_one_is_here(make: Make) -> None:
