@@ -39,6 +39,7 @@ from beamcast.security.pieces import Job, Pieces
 Bytes = NDArray[np.uint8]
 
 NONCE = struct.Struct("<IQ")
+_pack_nonce, _pack_counter_into = NONCE.pack, COUNTER.pack_into
 _INFO = b"beamcast stream v1\0"
 # GCM stays far from its limits: an attacker's advantage after 2^48 bytes under one key is below 2^-38.
 _MAX_SESSION_BYTES = 1 << 48
@@ -75,7 +76,8 @@ class Sealer:
         ).encrypt_into
         self._counter = 0
         self._left_bytes = _MAX_SESSION_BYTES
-        self._layout: tuple[bytes, tuple[int, ...]] | None = None
+        self._note = b""
+        self._sizes: tuple[int, ...] | None = None
 
     def seal(
         self,
@@ -91,13 +93,13 @@ class Sealer:
         is valid until the next call, or, where `into` is given, is what it makes for that many bytes. UsageError when
         head fields are too long, see `write_head`.
         """
-        layout = (note, tuple([part.nbytes for part in parts]))
-        if layout != self._layout:
-            self._lay_out(note, layout[1])
+        sizes = (parts[0].nbytes,) if len(parts) == 1 else tuple([part.nbytes for part in parts])
+        if sizes != self._sizes or note != self._note:
+            self._lay_out(note, sizes)
         # Counted before it is used: a call that fails halfway must not leave its nonces to the next.
         counter = self._counter
         self._counter = counter + 1
-        COUNTER.pack_into(self._head, COUNTER_OFFSET, counter)
+        _pack_counter_into(self._head, COUNTER_OFFSET, counter)
         head = bytes(self._head)
         associated = head + context
         sealed, outs = self._sealed, self._outs
@@ -106,7 +108,7 @@ class Sealer:
             sealed[: len(head)] = np.frombuffer(head, np.uint8)
             outs = self._outs_in(sealed)
         if len(outs) == 1:
-            self._encrypt(NONCE.pack(0, counter), parts[0], associated, outs[0])
+            self._encrypt(_pack_nonce(0, counter), parts[0], associated, outs[0])
         else:
             self._pieces.run(self._encrypt, self._jobs(parts, counter, associated, outs))
         self._left_bytes -= len(sealed)
@@ -141,7 +143,7 @@ class Sealer:
         self._head = self._sealed.data[: len(head)]
         self._cut = cut(sizes)
         self._outs = self._outs_in(self._sealed)
-        self._layout = (note, sizes)
+        self._note, self._sizes = note, sizes
 
     def close(self) -> None:
         """End the helper threads."""

@@ -40,6 +40,17 @@ def test_every_dtype_comes_back_whole(dtype: np.dtype) -> None:
     assert str(opened) == str(before)
 
 
+def test_one_stream_may_change_its_dtype_and_have_frames_without_an_image() -> None:
+    seal, open_ = sealer(), opener()
+    for number, dtype in enumerate(("uint8", "uint16", "float64", "uint8", "uint8")):
+        image = np.full((2, 3), number, dtype=dtype)
+        opened = open_.open(seal.seal(frame(image, frame_id=number)))
+        assert image_view(opened).dtype == dtype
+        assert np.array_equal(image_view(opened), image)
+        with pytest.raises(DataError, match="holds no image"):
+            seal.seal(pvaccess.NtNdArray())
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float64"])
 def test_large_frames_come_back_whole_and_do_not_share_memory(dtype: str) -> None:
     images = [np.random.default_rng(seed).integers(0, 100, (2100, 2001)).astype(dtype) for seed in range(3)]
