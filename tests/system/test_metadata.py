@@ -188,7 +188,8 @@ def test_the_run_goes_on_when_the_process_that_joins_the_metadata_is_killed(
     assert sorted(found["good"] + found["without"]) == list(range(1, 1501))
     # It was away for some seconds, once: what came before and after is as ever.
     assert 0 < len(found["without"]) < 900
-    assert found["without"] == list(range(found["without"][0], found["without"][-1] + 1))
+    # Of the frames around its successor's first ones some have theirs: updates came before it listened.
+    assert found["without"][-1] - found["without"][0] < len(found["without"]) + 30
     assert found["good"][-1] == 1500
     assert sum(rank["without_metadata"] for rank in report["pools"][0]["ranks"]) == len(found["without"])
     for one in report["metadata"]:

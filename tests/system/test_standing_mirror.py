@@ -122,13 +122,16 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     one.end()
 
 
+LENT: list[int] = []
+
+
 def ports(count: int) -> list[int]:
     # Below the ports that the kernel gives to clients: one that tries to reach a dead server may reach itself there.
-    start = os.getpid() % 900
-    found: list[int] = []
+    # None twice: pvaccess can't have a port again for up to a minute after a server that died with clients.
     for _ in range(count):
-        found.append(free_port(28000, 28999, LOOPBACK, prefer=found[-1] + 1 - 28000 if found else start))
-    return found
+        after = LENT[-1] + 1 - 28000 if LENT else os.getpid() * 37 % 900
+        LENT.append(free_port(28000, 28999, LOOPBACK, prefer=after % 1000))
+    return LENT[-count:]
 
 
 def test_each_channel_has_its_own_numbers(bench: Bench) -> None:
