@@ -56,6 +56,14 @@ def kill_name_server(trial: Trial) -> float:
     return kill([trial.rank("work", 1), trial.rank("collect", 0)])
 
 
+def kill_for_good(trial: Trial) -> float:
+    """SIGKILL to a rank that is not started again, and then to the collector, whose successor must do without it."""
+    trial.wait_for_results(UNDER_WAY)
+    kill([trial.rank("work", 0)])
+    trial.wait_for_results(2 * UNDER_WAY)
+    return kill([trial.rank("collect", 0)])
+
+
 def kill_controller(trial: Trial) -> float:
     """SIGKILL to the controller, and so to all that runs beside it; then the run is resumed."""
     trial.wait_for_results(UNDER_WAY)

@@ -102,6 +102,11 @@ FAST = (
         blow=blows.none,
         judges=(failed_is_named,),
     ),
+    Scenario(
+        name="kill a consumer for good, then the collector",
+        load=Load(seconds=10, consumers={"restart": {"max_restarts": 0, "on_exhausted": "go-on"}}),
+        blow=blows.kill_for_good,
+    ),
     Scenario(name="kill the name server, then others", load=Load(seconds=8), blow=blows.kill_name_server),
 )
 

@@ -23,7 +23,7 @@ from beamcast.members.rank_report import RankReport
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
 from beamcast.members.understudy import wait_for_cue
 from beamcast.pools.collector import CollectorLoop
-from beamcast.pools.inputs import id_field_of, look_at, payload_bytes
+from beamcast.pools.inputs import SOME_AFTER_S, id_field_of, look_at, payload_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.processor import Context
 from beamcast.pools.rank_pvs import RankPvs
@@ -94,8 +94,11 @@ class Rank:
             if steering.stop:
                 return False
             time.sleep(0.005)
-        channel = self._to_probe[0].channel
-        probe = look_at(channel, timeout_s=self._appear_timeout_s, should_stop=lambda: steering.stop)
+        channel, *others = (each.channel for each in self._to_probe)
+        # The ranks of a pool have outputs of one structure; just now the first may be dead.
+        alike = isinstance(parts.loop, CollectorLoop) and not parts.gatherer
+        others = others if self._begins_late and alike else []
+        probe = look_at(channel, *others, timeout_s=self._appear_timeout_s, should_stop=lambda: steering.stop)
         if probe is None:
             return False
         id_field = id_field_of(probe, parts.id_fields, channel=channel)
@@ -137,12 +140,25 @@ class Rank:
         parts.inputs.follow(steering.inputs)
         steering.inputs = None
         if not parts.inputs.wait_for_probes(
-            timeout_s=self._appear_timeout_s, should_stop=lambda: steering.stop
+            timeout_s=self._appear_timeout_s,
+            should_stop=lambda: steering.stop,
+            news=self._news,
+            some_after_s=SOME_AFTER_S if self._begins_late else None,
         ):
             return False
         if isinstance(parts.loop, CollectorLoop):
             parts.loop.start_producers()
         return True
+
+    @property
+    def _begins_late(self) -> bool:
+        """Whether it takes another's place in a stream that flows, and so may not wait for ranks that are dead."""
+        return self._member.identity.generation > 0
+
+    def _news(self) -> tuple[Input, ...] | None:
+        """The inputs of which the controller has told since the last call: one of them has another generation, say."""
+        wanted, self._steering.inputs = self._steering.inputs, None
+        return wanted
 
     def _context(self) -> Context:
         run, pool = self._member.join.run, self._duty.pool.name

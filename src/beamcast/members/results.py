@@ -23,7 +23,7 @@ from beamcast.members.journal import KeyJournal
 from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pools.acks import Acks
-from beamcast.pools.inputs import Inputs, MonitoredChannel, id_field_of, look_at
+from beamcast.pools.inputs import SOME_AFTER_S, Inputs, MonitoredChannel, id_field_of, look_at
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import Tally, take_keys
 from beamcast.pva.messages import Counters, Delta, Input, MemberId, Orders
@@ -74,6 +74,7 @@ class Results:
         self._repeats = 0
         self._acks = acks(self._tally) if acks is not None else None
         self._wanted: tuple[Input, ...] | None = None
+        self._began = 0.0
         self.stop = False
 
     def run(self, *, appear_timeout_s: float) -> None:
@@ -82,9 +83,11 @@ class Results:
             if self._over():
                 return
             time.sleep(0.005)
-        probe = look_at(self._wanted[0].channel, timeout_s=appear_timeout_s, should_stop=self._over)
+        channels = [each.channel for each in self._wanted]
+        probe = look_at(*channels, timeout_s=appear_timeout_s, should_stop=self._over)
         if probe is None:
             return
+        self._began = time.monotonic()
         self._server.addRecord(self._channel, self._first_value(probe))
         if self._released:
             self._delivered |= decode_keys(self._released)
@@ -114,13 +117,15 @@ class Results:
         return self.stop or self._member.abandoned
 
     def _follow(self) -> None:
-        """Connect to the present generation; ready once it sends."""
+        """Connect to the present generation; ready once it sends. Who takes another's place does not wait for ranks
+        that are dead."""
         wanted = self._wanted
         if wanted is not None and tuple(each.spec for each in self._inputs.channels) != wanted:
             while self._sweep():
                 """What has come from the generation before counts."""
             self._inputs.follow(wanted)
-        if self._inputs.probed():
+        late = self._member.identity.generation > 0 and time.monotonic() > self._began + SOME_AFTER_S
+        if self._inputs.probed() or (late and self._inputs.follows()):
             self._member.now("ready")
 
     def _sweep(self) -> bool:

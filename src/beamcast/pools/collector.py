@@ -71,7 +71,6 @@ class CollectorLoop:
                 self._give_up(self._gatherer, everything=quiet)
             if idle:
                 self._work.flush()
-                self._inputs.probed()
                 time.sleep(NAP_S)
         self._publish(self._window.flush())
         self._work.flush()
@@ -83,8 +82,11 @@ class CollectorLoop:
             self._gatherer.complete_before(keys)
 
     def start_producers(self) -> None:
-        """Tell the reorder window who delivers."""
-        now = {channel.spec.producer for channel in self._inputs.channels}
+        """Tell the reorder window who delivers: not those who may be dead, from whom nothing has come so far."""
+        channels = self._inputs.channels
+        wanted = {channel.spec.producer for channel in channels}
+        heard = {channel.spec.producer for channel in channels if channel.probe is not None}
+        now = heard | (self._producers & wanted)
         for producer in now - self._producers:
             self._window.add_producer(producer)
         for producer in self._producers - now:
@@ -95,24 +97,30 @@ class CollectorLoop:
         wanted = self._steering.inputs
         self._steering.inputs = None
         if wanted is not None:
-            self._sweep()  # what has come from those that leave
-            self._inputs.follow(wanted)
+            for channel in self._inputs.follow(wanted):
+                if channel.probe is not None:
+                    self._take(channel, len(channel.queue))
             self.start_producers()
 
     def _sweep(self) -> bool:
         idle = True
-        push = self._window.push
         for channel in self._inputs.channels:
             if channel.probe is None:
+                if len(channel.queue):
+                    self._inputs.probed()
+                    self.start_producers()
                 continue
             waiting = min(len(channel.queue), BURST_FRAMES)
             if waiting:
                 idle = False
-                self.last_frame_at = now = time.monotonic()
-                get = channel.queue.get
-                for _ in range(waiting):
-                    self._one(channel, get(0), push, now)
+                self._take(channel, waiting)
         return idle
+
+    def _take(self, channel: MonitoredChannel, updates: int) -> None:
+        self.last_frame_at = now = time.monotonic()
+        get, push = channel.queue.get, self._window.push
+        for _ in range(updates):
+            self._one(channel, get(0), push, now)
 
     def _give_up(self, gatherer: PartGatherer[Any], *, everything: bool) -> None:
         first = not gatherer.incomplete

@@ -62,7 +62,7 @@ class ConsumerLoop:
             if len(channels) == 1 and channels[0].probe is not None:
                 self._wait_and_burst(channels[0], empty)
             else:
-                self._sweep([channel for channel in channels if channel.probe is not None])
+                self._sweep(channels)
         self._work.flush()
 
     def _follow(self, wanted: tuple[Input, ...]) -> None:
@@ -85,12 +85,15 @@ class ConsumerLoop:
         """What waits in each of several channels, at most one burst of each."""
         idle = True
         for channel in channels:
-            if len(channel.queue):
+            if not len(channel.queue):
+                continue
+            idle = False
+            if channel.probe is None:
+                self._inputs.probed()
+            else:
                 self._burst(channel, channel.queue.get(0))
-                idle = False
         if idle:
             self._work.flush()
-            self._inputs.probed()
             time.sleep(NAP_S)
 
     def _burst(self, channel: MonitoredChannel, pv: Any) -> None:

@@ -5,6 +5,7 @@ through (the probe) and may belong to another rank, so it is never processed. Af
 current value again; an id that repeats is counted as a duplicate.
 """
 
+import itertools
 import re
 import time
 from collections import defaultdict
@@ -28,8 +29,11 @@ _LEFT: list[Any] = []
 # most each 0.2 s, and a run begins with half a dozen searches that wait for each other.
 _LOOKED_AT: dict[str, Any] = {}
 
-
 LOOK_AGAIN_S = 1.0
+# The same where another channel would do: to connect takes some milliseconds.
+LOOK_ELSEWHERE_S = 0.25
+# Who takes another's place begins after so long with those of its inputs that are there.
+SOME_AFTER_S = 0.5
 
 
 def id_field_of(update: Any, candidates: tuple[str, ...], *, channel: str) -> str:
@@ -51,8 +55,9 @@ def payload_bytes(update: Any) -> int:
     return int(value.nbytes) if isinstance(value, np.ndarray) else 0
 
 
-def look_at(channel: str, *, timeout_s: float, should_stop: Callable[[], bool]) -> Any:
-    """The channel's current value, by a monitor outside the distribution, so without a turn in it.
+def look_at(channel: str, *others: str, timeout_s: float, should_stop: Callable[[], bool]) -> Any:
+    """The channel's current value, by a monitor outside the distribution, so without a turn in it. Where `others` have
+    values of the same structure, one of those does as well: they are looked at in turn until one answers.
 
     None when told to stop; WorldError when there is no answer within `timeout_s` seconds. A plain get is not used:
     one that times out before its channel has connected can crash the process when the channel connects later.
@@ -60,25 +65,29 @@ def look_at(channel: str, *, timeout_s: float, should_stop: Callable[[], bool]) 
     import pvaccess
 
     deadline = time.monotonic() + timeout_s
-    while not should_stop():
+    look_s = LOOK_ELSEWHERE_S if others else LOOK_AGAIN_S
+    for name in itertools.cycle((channel, *others)):
+        if should_stop():
+            break
         queue = pvaccess.PvObjectQueue(1)
-        connection = pvaccess.Channel(channel)
+        connection = pvaccess.Channel(name)
         connection.qMonitor(queue, "record[queueSize=2]field()")
         _LEFT.append((connection, queue))
         while not should_stop():
             try:
-                update = queue.get(LOOK_AGAIN_S)
+                update = queue.get(look_s)
             except pvaccess.QueueEmpty:
                 if time.monotonic() > deadline:
                     raise WorldError(
-                        f"channel {channel} does not answer within {timeout_s:g} s",
+                        f"channel {name} does not answer within {timeout_s:g} s",
                         hint="is its server up and reachable from this node? `beamcast plan` prints the addresses",
                     ) from None
                 if connection.isConnected():
                     continue  # the update is on its way; asking again for one of 1 GiB would double what comes
+                connection.stopMonitor()
                 break  # a new channel asks the name server at once, this one would wait ever longer
             connection.stopMonitor()
-            _LOOKED_AT[channel] = connection
+            _LOOKED_AT[name] = connection
             return update
     return None
 
@@ -341,12 +350,29 @@ class Inputs:
         # Every channel is asked, also after the first that has none.
         return sum(channel.take_probe(self._id_fields) for channel in self.channels) == len(self.channels)
 
-    def wait_for_probes(self, *, timeout_s: float, should_stop: Callable[[], bool]) -> bool:
-        """Wait until every monitor has its probe. False when told to stop; WorldError when time is up."""
-        deadline = time.monotonic() + timeout_s
+    def wait_for_probes(
+        self,
+        *,
+        timeout_s: float,
+        should_stop: Callable[[], bool],
+        news: Callable[[], tuple[Input, ...] | None] = lambda: None,
+        some_after_s: float | None = None,
+    ) -> bool:
+        """Wait until every monitor has its probe. False when told to stop; WorldError when time is up.
+
+        `news` says what is to be followed instead from now on, None where nothing has changed. After `some_after_s`
+        it suffices that one of several has its probe; `probed` takes those that come later.
+        """
+        began = time.monotonic()
+        deadline = began + timeout_s
         while not self.probed():
+            wanted = news()
+            if wanted is not None:
+                self.follow(wanted)
             if should_stop():
                 return False
+            if some_after_s is not None and time.monotonic() > began + some_after_s and self.follows():
+                return True
             if time.monotonic() > deadline:
                 silent = [channel.spec.channel for channel in self.channels if channel.probe is None]
                 raise WorldError(

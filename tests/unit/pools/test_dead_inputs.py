@@ -1,52 +1,23 @@
 """Inputs whose monitors are dead, with channels that say what they are told to."""
 
-from typing import Any
-
 import pytest
 
 from beamcast.core.ids import FrameId
 from beamcast.pools.inputs import Inputs
 from beamcast.pva.messages import Input
 from beamcast.pva.monitor import FIRST_VALUE_S
-
-
-class Channel:
-    def __init__(self, name: str) -> None:
-        self.connected, self.received, self.stopped = True, 5, False
-        CHANNELS.append(self)
-
-    def qMonitor(self, queue: Any, request: str) -> None:  # noqa: N802
-        pass
-
-    def stopMonitor(self) -> None:  # noqa: N802
-        self.stopped = True
-
-    def isConnected(self) -> bool:  # noqa: N802
-        return self.connected
-
-    def getMonitorCounters(self) -> dict[str, int]:  # noqa: N802
-        return {"nReceived": self.received}
-
-
-class Queue(list[Any]):
-    def __init__(self, length: int) -> None:
-        super().__init__()
-
-    def getCounters(self) -> dict[str, int]:  # noqa: N802
-        return {}
-
-
-CHANNELS: list[Channel] = []
+from unit.fake_channels import FAKE_CHANNELS as CHANNELS
+from unit.fake_channels import put_in_place
 
 
 @pytest.fixture
 def inputs(monkeypatch: pytest.MonkeyPatch) -> Inputs:
     """Two channels; the second one was away, and its monitor is dead."""
-    CHANNELS.clear()
-    monkeypatch.setattr("pvaccess.Channel", Channel)
-    monkeypatch.setattr("pvaccess.PvObjectQueue", Queue)
+    put_in_place(monkeypatch)
     one = Inputs(queue_length=10, id_fields=("uniqueId",), epoch=0)
     one.follow(tuple(Input(channel=f"c{number}", request="field()", producer=number) for number in range(2)))
+    for channel in CHANNELS:
+        channel.received = 5
     CHANNELS[1].connected = False
     one.look(0.0)
     CHANNELS[1].connected = True
@@ -62,7 +33,7 @@ def test_only_the_dead_one_is_monitored_anew_and_goes_on_in_its_epoch(inputs: In
     assert [each.stopped for each in CHANNELS] == [False, True, False]
     assert inputs.channels[0] is lives
     assert inputs.channels[1].tracker is tracker
-    assert inputs.counters()[0] == 15, "what the dead one had received counts, once"
+    assert inputs.counters()[0] == 10, "what the dead one had received counts, once"
     inputs.look(100.0)
     assert not inputs.dead
 
@@ -83,4 +54,4 @@ def test_one_that_was_replaced_meanwhile_is_left_alone(inputs: Inputs) -> None:
     inputs.dead = dead  # as a look on another thread leaves it that had begun before
     inputs.revive()
     assert len(CHANNELS) == 3
-    assert inputs.counters()[0] == 15
+    assert inputs.counters()[0] == 10

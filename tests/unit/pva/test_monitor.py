@@ -1,38 +1,17 @@
 """When a monitor is dead, told by a channel that says what it is told to."""
 
-from typing import Any
-
 import pytest
 
 from beamcast.pva.fields import FirstValues
 from beamcast.pva.monitor import FIRST_VALUE_S, LiveMonitor
-
-
-class Channel:
-    def __init__(self, name: str, provider: Any) -> None:
-        self.connected, self.received, self.stopped = True, 0, False
-        CHANNELS.append(self)
-
-    def qMonitor(self, queue: Any, request: str) -> None:  # noqa: N802
-        pass
-
-    def stopMonitor(self) -> None:  # noqa: N802
-        self.stopped = True
-
-    def isConnected(self) -> bool:  # noqa: N802
-        return self.connected
-
-    def getMonitorCounters(self) -> dict[str, int]:  # noqa: N802
-        return {"nReceived": self.received} if self.received else {}
-
-
-CHANNELS: list[Channel] = []
+from unit.fake_channels import FAKE_CHANNELS as CHANNELS
+from unit.fake_channels import FakeUpdate as Update
+from unit.fake_channels import put_in_place
 
 
 @pytest.fixture
 def monitor(monkeypatch: pytest.MonkeyPatch) -> LiveMonitor:
-    CHANNELS.clear()
-    monkeypatch.setattr("pvaccess.Channel", Channel)
+    put_in_place(monkeypatch)
     return LiveMonitor("a", "field()", queue_length=10)
 
 
@@ -61,11 +40,6 @@ def test_one_that_shows_nothing_after_a_reconnect_is_dead_until_it_is_reopened(m
     assert CHANNELS[0].stopped
     assert len(CHANNELS) == 2
     assert not any(monitor.dead(second) for second in range(20, 100))
-
-
-class Update(dict[str, Any]):
-    def hasField(self, name: str) -> bool:  # noqa: N802
-        return name in self
 
 
 def test_what_has_no_time_is_no_frame_where_frames_have_one() -> None:
