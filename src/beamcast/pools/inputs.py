@@ -30,7 +30,8 @@ _LEFT: list[Any] = []
 _LOOKED_AT: dict[str, Any] = {}
 
 LOOK_AGAIN_S = 1.0
-# The same where another channel would do: to connect takes some milliseconds.
+# The same where another channel would do that was not looked at before: to connect takes some milliseconds. Sooner
+# than after a second a second channel to the same server may make pvaccess abort.
 LOOK_ELSEWHERE_S = 0.25
 # Who takes another's place begins after so long with those of its inputs that are there.
 SOME_AFTER_S = 0.5
@@ -65,10 +66,11 @@ def look_at(channel: str, *others: str, timeout_s: float, should_stop: Callable[
     import pvaccess
 
     deadline = time.monotonic() + timeout_s
-    look_s = LOOK_ELSEWHERE_S if others else LOOK_AGAIN_S
-    for name in itertools.cycle((channel, *others)):
+    names = (channel, *others)
+    for number, name in enumerate(itertools.cycle(names), start=1):
         if should_stop():
             break
+        look_s = LOOK_ELSEWHERE_S if number < len(names) else LOOK_AGAIN_S
         queue = pvaccess.PvObjectQueue(1)
         connection = pvaccess.Channel(name)
         connection.qMonitor(queue, "record[queueSize=2]field()")
