@@ -81,7 +81,7 @@ ROLES = {
     "--kind=results": "results",
     "members.results": "results",
     "members.pushed": "results",
-    "members.dispatching": "mirror",
+    "members.dispatcher.mirror": "mirror",
     "members.mirror --kind=mirror": "mirror",
     "--pool=work": "ranks",
     "detector.py": "detector",
@@ -236,7 +236,7 @@ def memory(bound: int, *, size: int, rate_hz: float) -> dict[str, Any]:
         mirror={"replay": f"{bound // MIB} MiB"}, work={"sums": False}, top={"allow_lost": 10**9},
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="beamcast-bench-") as text, Trial(Path(text), load) as trial:
-        (mirror,) = trial.processes("beamcast.members.dispatching")
+        (mirror,) = trial.processes("beamcast.members.dispatcher.mirror")
         before = mirror.memory_info().rss
         for rank in trial.ranks("work"):
             rank.send_signal(signal.SIGSTOP)

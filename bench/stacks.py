@@ -198,7 +198,10 @@ def measure_beamcast(folder: Path, offer_hz: float, *, batch: int) -> Sample:
                 )
                 # A rank may serve before the mirror is told that frames count: the order comes with a heartbeat.
                 time.sleep(1.5)
-                mirror, rank = _find(folder, "members.dispatching"), _find(folder, "members.rank", "--rank=0")
+                mirror, rank = (
+                    _find(folder, "members.dispatcher.mirror"),
+                    _find(folder, "members.rank", "--rank=0"),
+                )
                 return one_burst(source, {"mirror": mirror, "receiver": rank}, folder)
             finally:
                 _end(run)

@@ -34,8 +34,8 @@ def kill_ranks(pool: str, ranks: Sequence[int], *, after: int = UNDER_WAY) -> Bl
 
 
 def kill_member(module: str, *words: str, after: int = UNDER_WAY) -> Blow:
-    """SIGKILL to a member beside the controller: "dispatching" (the mirror) or "results", say. `words` of its command
-    line tell those of one module apart."""
+    """SIGKILL to a member beside the controller: "dispatcher.mirror" or "results", say. `words` of its
+    command line tell those of one module apart."""
 
     def blow(trial: Trial) -> float:
         trial.wait_for_results(after)

@@ -198,7 +198,7 @@ SUITE = (
     Scenario(
         name="kill the mirror",
         load=Load(seconds=10),
-        blow=blows.kill_member("dispatching"),
+        blow=blows.kill_member("dispatcher.mirror"),
         judges=(any_loss_is_named,),
         status=None,
     ),

@@ -286,7 +286,7 @@ class Trial:
 
     def managers(self) -> list[psutil.Process]:
         """Parsl's managers, one for each node of an allocation, and what they have started."""
-        found = self.processes("beamcast.members.worker_pool")
+        found = self.processes("beamcast.members.workers.pool")
         return [each for manager in found for each in (manager, *manager.children(recursive=True))]
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 
 from beamcast.members.hardware import NodeShare, bind, bound_cpus, rank_environment
-from beamcast.members.keeper import place_by_mpi
+from beamcast.members.host.keeper import place_by_mpi
 
 if __name__ == "__main__":
     size, cpu_sets = int(sys.argv[1]), tuple(sys.argv[2:])

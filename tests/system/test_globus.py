@@ -15,7 +15,7 @@ from globus_compute_sdk.serialize import (
 from launching import read_report
 from requirements import REPOSITORY
 
-from beamcast.members.parcel import start_ranks
+from beamcast.members.host.parcel import start_ranks
 from beamcast.security.site_key import SiteKey
 
 pytestmark = pytest.mark.system

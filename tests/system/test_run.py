@@ -331,7 +331,7 @@ def test_a_controller_killed_while_its_workers_come_takes_them_along(case: Case)
     running = case.start()
 
     def coming() -> bool:
-        return any("beamcast.members.worker_pool" in words_of(one) for one in case.members())
+        return any("beamcast.members.workers.pool" in words_of(one) for one in case.members())
 
     until(coming, 30, lambda: running.output[-3000:])
     running.process.kill()
@@ -346,8 +346,8 @@ def test_nothing_of_an_allocation_outlives_its_killed_parsl_manager(case: Case) 
     running = case.start()
     running.wait_for("is streaming")
     before = case.members()
-    (pool,) = [one for one in before if "multiprocessing" not in " ".join(words_of(one))
-               and one.parent() is not None and "beamcast.members.workers" in words_of(one.parent())]  # fmt: skip
+    kept = [one for one in before if "beamcast.members.workers.on_node" in words_of(one.parent())]
+    (pool,) = [one for one in kept if "multiprocessing" not in " ".join(words_of(one))]
     of_pool = pool.children(recursive=True)
     assert any("multiprocessing" in " ".join(words_of(one)) for one in of_pool)
     running.process.kill()

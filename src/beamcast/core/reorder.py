@@ -1,10 +1,11 @@
 """Order of frames that come from several producers.
 
-The choice: each producer's keys increase, so a key can no longer come once every producer has passed it.
-Everything up to the lowest "last key" of the producers (the watermark) is released. A producer that stays
-quiet while frames wait stops holding them back until it pushes again, or the whole stream has paused. A frame
-that comes after its turn is handed out at once, out of order, and counted: the window neither stalls nor gives
-up on a frame.
+The choice: each producer's keys increase, so a key can no longer come once every producer has passed it. Everything up
+to the lowest "last key" of the producers (the watermark) is released, and so is the next neighbour of the key that was
+released last: nothing can come in between. Where no id is missing, nobody is waited for, and what is made again for a
+dead producer is not held back by it. A producer that stays quiet while frames wait stops holding them back until it
+pushes again, or the whole stream has paused. A frame that comes after its turn is handed out at once, out of order,
+and counted: the window neither stalls nor gives up on a frame.
 """
 
 import math
@@ -163,7 +164,7 @@ class ReorderWindow(Generic[T]):
 
     def _release_up_to(self, watermark: float, out: list[tuple[int, T]], now: float) -> None:
         order = self._order
-        while order and (order[0] <= watermark or len(order) > self._capacity):
+        while order and (order[0] == self._top + 1 or order[0] <= watermark or len(order) > self._capacity):
             self._release_lowest(out)
             self._waiting_since = now
 

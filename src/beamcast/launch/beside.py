@@ -64,7 +64,7 @@ def _metadata(plan: RunPlan) -> Beside:
 def _dispatching(plan: RunPlan, run_dir: Path) -> Beside:
     return Beside(
         "mirror",
-        "dispatching",
+        "dispatcher.mirror",
         (f"--plan={encode_dispatch_plan(plan.dispatch_plan(run_dir))}", *_search(plan)),
     )
 

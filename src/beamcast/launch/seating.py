@@ -5,7 +5,7 @@ from itertools import accumulate
 
 from beamcast.config.site import LocalProvider
 from beamcast.launch.plan import RunPlan
-from beamcast.members.seat import Seat
+from beamcast.members.host.seat import Seat
 
 
 def first_nodes(plan: RunPlan) -> dict[str, int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
+from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.member import Member, Report
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
 from beamcast.pva.declared import declared_object

@@ -19,7 +19,7 @@ from typing import Literal, Self
 
 import beamcast
 from beamcast.core.errors import BeamcastError, DataError, UsageError, WorldError
-from beamcast.members.exits import PULSE_VARIABLE
+from beamcast.members.host.exits import PULSE_VARIABLE
 from beamcast.members.join import SECRET_FILE, Join
 from beamcast.pva.messages import (
     CommandAnswer,

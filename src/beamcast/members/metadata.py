@@ -12,7 +12,7 @@ from beamcast.core.errors import DataError, WorldError
 from beamcast.core.ids import Epoch, EpochTracker, FrameId
 from beamcast.core.joining import Joiner, MatchRule, Row
 from beamcast.core.keyset import encode_keys
-from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
+from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pools.tally import take_keys

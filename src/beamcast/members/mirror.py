@@ -11,7 +11,7 @@ import time
 from beamcast.core.errors import WorldError
 from beamcast.core.ids import Epoch, EpochTracker
 from beamcast.core.keyset import encode_keys
-from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
+from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.members.structure import StructureWatch

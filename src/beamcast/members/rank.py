@@ -13,15 +13,15 @@ from beamcast.core.commands import REFUSED, Command, Outcome, parse_command
 from beamcast.core.errors import BeamcastError, UsageError
 from beamcast.core.keyset import decode_keys
 from beamcast.core.place import Place
-from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.hardware import bound_cpus, given_gpu
+from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
+from beamcast.members.host.understudy import wait_for_cue
 from beamcast.members.join import BASE
 from beamcast.members.member import Member, Report
 from beamcast.members.parent import die_with_parent
 from beamcast.members.rank_parts import RankParts
 from beamcast.members.rank_report import RankReport
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
-from beamcast.members.understudy import wait_for_cue
 from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.inputs import SOME_AFTER_S, id_field_of, look_at, payload_bytes
 from beamcast.pools.memory import keep_freed_memory
@@ -41,6 +41,8 @@ from beamcast.pva.messages import (
 logger = logging.getLogger(__name__)
 
 DRAINED_QUIET_S = 0.4
+# A rank that takes another's place does not wait longer for metadata: who joins them may just be dead.
+METADATA_AFTER_S = 2.0
 
 
 class Rank:
@@ -135,7 +137,9 @@ class Rank:
         if steering.released and isinstance(parts.loop, CollectorLoop):
             parts.loop.released_before(decode_keys(steering.released))
         # Metadata first: the row of every frame that is sent to this rank comes too.
-        if parts.feed is not None and not parts.feed.connect(timeout_s=self._appear_timeout_s):
+        if parts.feed is not None and not parts.feed.connect(
+            timeout_s=self._appear_timeout_s, without_after_s=METADATA_AFTER_S if self._begins_late else None
+        ):
             return False
         parts.inputs.follow(steering.inputs)
         steering.inputs = None

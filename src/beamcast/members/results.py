@@ -17,8 +17,8 @@ from pyroaring import BitMap64
 from beamcast.core.ids import ID_BITS
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.members.audience import COUNT_PERIOD_S, listeners, wait_for_listeners
-from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
-from beamcast.members.final import final_acks
+from beamcast.members.dispatcher.final import final_acks
+from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.journal import KeyJournal
 from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member

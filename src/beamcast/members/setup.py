@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from beamcast.core.errors import BeamcastError, Terminated, WorldError
-from beamcast.members.exits import EXIT_FAILED, EXIT_UNWELCOME
+from beamcast.members.host.exits import EXIT_FAILED, EXIT_UNWELCOME
 from beamcast.members.join import Join, read_join
 from beamcast.members.member import Member
 from beamcast.members.parent import die_with_parent

@@ -12,7 +12,7 @@ from beamcast.config.units import dec_hook
 from beamcast.config.workflow import Simulation
 from beamcast.core.ids import Epoch, FrameId, frame_key
 from beamcast.core.keyset import encode_keys
-from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
+from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pva.messages import Counters, Delta, MemberId, Orders

@@ -94,14 +94,19 @@ class MetadataFeed:
         self._channel = pvaccess.Channel(channel)
         self._gave_up = False
 
-    def connect(self, *, timeout_s: float) -> bool:
-        """Wait for the first update, which is none of ours. False when told to stop; WorldError when time is up."""
+    def connect(self, *, timeout_s: float, without_after_s: float | None = None) -> bool:
+        """Wait for the first update, which is none of ours; after `without_after_s` frames go on without. False when
+        told to stop; WorldError when time is up."""
         self._channel.qMonitor(self._queue, f"record[queueSize={QUEUE_BATCHES}]field()")
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
         while not len(self._queue):
             if self._should_stop():
                 return False
-            if time.monotonic() > deadline:
+            waited_s = time.monotonic() - began
+            if without_after_s is not None and waited_s > without_after_s:
+                logger.warning("no metadata come from %s yet: frames go on without", self._name)
+                return True
+            if waited_s > timeout_s:
                 raise WorldError(
                     f"no update came from the metadata channel {self._name} within {timeout_s:g} s"
                 )

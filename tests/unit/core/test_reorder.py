@@ -51,13 +51,30 @@ def test_nothing_leaves_that_a_producer_could_still_precede(case: tuple[int, lis
     producers, pushes = case
     reorder = window(producers)
     last = dict.fromkeys(range(producers), -1)
+    pushed: set[int] = set()
+    released: set[int] = set()
+    for producer, key in pushes:
+        # No two keys are neighbours: any number of them may be missing.
+        spaced = 2 * key + 1
+        reorder.push(producer, spaced, "", 0.0)
+        last[producer] = spaced
+        pushed.add(spaced)
+        released.update(keys(reorder.ready(0.0)))
+        assert released == {each for each in pushed if each <= min(last.values())}
+
+
+@given(streams())
+def test_a_key_leaves_as_soon_as_all_below_it_are_there(case: tuple[int, list[tuple[int, int]]]) -> None:
+    producers, pushes = case
+    reorder = window(producers)
+    pushed: set[int] = set()
     released: set[int] = set()
     for producer, key in pushes:
         reorder.push(producer, key, "", 0.0)
-        last[producer] = key
+        pushed.add(key)
         released.update(keys(reorder.ready(0.0)))
-        pushed = {each for _, each in pushes[: pushes.index((producer, key)) + 1]}
-        assert released == {each for each in pushed if each <= min(last.values())}
+        missing = next(each for each in range(len(pushes) + 1) if each not in pushed)
+        assert released == set(range(missing))
 
 
 events = st.lists(
@@ -103,10 +120,10 @@ def test_every_key_leaves_once_whatever_happens(
 
 def test_a_producer_that_has_sent_nothing_holds_back() -> None:
     reorder = window(2)
-    reorder.push(0, 1, "", 0.0)
+    reorder.push(0, 10, "", 0.0)
     assert reorder.ready(0.0) == []
-    reorder.push(1, 2, "", 0.0)
-    assert keys(reorder.ready(0.0)) == [1]
+    reorder.push(1, 20, "", 0.0)
+    assert keys(reorder.ready(0.0)) == [10]
     assert reorder.held == 1
 
 
@@ -121,50 +138,50 @@ def test_a_quiet_producer_holds_back_no_longer_than_the_wait() -> None:
 
 def test_producers_that_fall_quiet_together_are_waited_for_once() -> None:
     reorder = window(3, max_wait_s=1.0)
-    for producer, key in ((0, 1), (1, 2), (2, 3), (2, 4), (2, 5)):
+    for producer, key in ((0, 10), (1, 20), (2, 30), (2, 40), (2, 50)):
         reorder.push(producer, key, "", 10.0)
-    assert keys(reorder.ready(10.0)) == [1]
-    assert keys(reorder.ready(11.0)) == [2, 3, 4, 5]
+    assert keys(reorder.ready(10.0)) == [10]
+    assert keys(reorder.ready(11.0)) == [20, 30, 40, 50]
 
 
 def test_a_producer_takes_part_again_once_it_pushes() -> None:
     reorder = window(2, max_wait_s=1.0)
-    reorder.push(0, 1, "", 0.0)
+    reorder.push(0, 10, "", 0.0)
     reorder.ready(1.0)
-    reorder.push(1, 2, "", 1.0)
-    reorder.push(0, 5, "", 1.1)
-    assert keys(reorder.ready(1.1)) == [2]
-    reorder.push(1, 6, "", 1.2)
-    assert keys(reorder.ready(1.2)) == [5]
+    reorder.push(1, 20, "", 1.0)
+    reorder.push(0, 50, "", 1.1)
+    assert keys(reorder.ready(1.1)) == [20]
+    reorder.push(1, 60, "", 1.2)
+    assert keys(reorder.ready(1.2)) == [50]
 
 
 def test_after_a_pause_of_the_whole_stream_producers_wait_for_each_other() -> None:
     reorder = window(2, max_wait_s=1.0)
-    reorder.push(0, 1, "", 0.0)
-    reorder.push(1, 2, "", 0.0)
-    reorder.push(0, 3, "", 0.0)
-    assert keys(reorder.ready(0.0)) == [1, 2]
-    reorder.push(1, 4, "", 0.1)
-    assert keys(reorder.ready(0.1)) == [3]
-    reorder.push(0, 5, "", 0.2)
-    assert keys(reorder.ready(0.2)) == [4]
-    reorder.push(0, 7, "", 60.0)
-    reorder.push(1, 6, "", 60.001)
-    assert keys(reorder.ready(60.001)) == [5, 6]
+    reorder.push(0, 10, "", 0.0)
+    reorder.push(1, 20, "", 0.0)
+    reorder.push(0, 30, "", 0.0)
+    assert keys(reorder.ready(0.0)) == [10, 20]
+    reorder.push(1, 40, "", 0.1)
+    assert keys(reorder.ready(0.1)) == [30]
+    reorder.push(0, 50, "", 0.2)
+    assert keys(reorder.ready(0.2)) == [40]
+    reorder.push(0, 70, "", 60.0)
+    reorder.push(1, 60, "", 60.001)
+    assert keys(reorder.ready(60.001)) == [50, 60]
 
 
 def test_who_was_quiet_at_the_end_is_waited_for_after_a_pause() -> None:
     reorder = window(2, max_wait_s=1.0)
-    reorder.push(0, 1, "", 0.0)
-    reorder.push(1, 2, "", 0.0)
-    reorder.push(0, 3, "", 0.0)
-    assert keys(reorder.ready(0.0)) == [1, 2]
-    assert keys(reorder.ready(1.1)) == [3]  # producer 1 stays quiet, as everybody does
-    reorder.push(0, 5, "", 60.0)
+    reorder.push(0, 10, "", 0.0)
+    reorder.push(1, 20, "", 0.0)
+    reorder.push(0, 30, "", 0.0)
+    assert keys(reorder.ready(0.0)) == [10, 20]
+    assert keys(reorder.ready(1.1)) == [30]  # producer 1 stays quiet, as everybody does
+    reorder.push(0, 50, "", 60.0)
     assert keys(reorder.ready(60.0)) == []
-    reorder.push(1, 4, "", 60.1)
-    reorder.push(1, 6, "", 60.1)
-    assert keys(reorder.ready(60.1)) == [4, 5]
+    reorder.push(1, 40, "", 60.1)
+    reorder.push(1, 60, "", 60.1)
+    assert keys(reorder.ready(60.1)) == [40, 50]
     assert reorder.late == 0
 
 
@@ -172,10 +189,10 @@ def test_a_dead_producer_is_waited_for_once_after_a_pause() -> None:
     reorder = window(2, max_wait_s=1.0)
     out: list[int] = []
     for step in range(100):
-        reorder.push(0, step, "", 60.0 + step * 0.1)
+        reorder.push(0, 10 * step + 10, "", 60.0 + step * 0.1)
         out = keys(reorder.ready(60.0 + step * 0.1))
         assert reorder.held == (step + 1 if step < 10 else 0)
-    assert out == [99]
+    assert out == [1000]
 
 
 def test_a_late_key_is_handed_out_out_of_order_once() -> None:
@@ -215,8 +232,35 @@ def test_a_window_that_never_empties_still_excuses_a_dead_producer() -> None:
             reorder.push(producer, 3 * step + producer, "", now)
         out += keys(reorder.ready(now))
         if 6 < step < 15:
-            assert out[-1] == 3 * 5 + 2
-    assert out == [key for key in range(3 * 39 + 1) if key % 3 != 2 or key <= 3 * 5 + 2]
+            assert out[-1] == 3 * 6 + 1, "the next key is that of the dead one"
+    assert out == [key for key in range(3 * 39 + 1 + 1) if key % 3 != 2 or key <= 3 * 5 + 2]
+
+
+def test_a_key_with_none_missing_below_it_waits_for_nobody() -> None:
+    reorder = window(2)
+    reorder.push(0, 10, "", 0.0)
+    reorder.push(1, 12, "", 0.0)
+    assert keys(reorder.ready(0.0)) == [10], "lower ones may come until the other one has passed"
+    reorder.push(0, 11, "", 0.1)
+    assert keys(reorder.ready(0.1)) == [11, 12]
+    reorder.push(0, 14, "", 0.2)
+    assert reorder.ready(0.2) == [], "13 may come"
+
+
+def test_what_is_made_again_for_a_dead_producer_is_not_held_back_by_it() -> None:
+    reorder = window(3, max_wait_s=2.0)
+    for producer, key in ((0, 1), (1, 2), (2, 3), (0, 4), (1, 5)):
+        reorder.push(producer, key, "", 0.0)
+    assert keys(reorder.ready(0.0)) == [1, 2, 3, 4, 5]
+    # The third one dies with 6 and 9.
+    for producer, key in ((0, 7), (1, 8), (0, 10), (1, 11)):
+        reorder.push(producer, key, "", 0.1)
+    assert reorder.ready(0.1) == []
+    reorder.push(1, 6, "", 0.3)
+    assert keys(reorder.ready(0.3)) == [6, 7, 8]
+    reorder.push(0, 9, "", 0.31)
+    assert keys(reorder.ready(0.31)) == [9, 10, 11]
+    assert reorder.late == 0
 
 
 @pytest.mark.parametrize(("capacity", "max_wait_s"), [(-1, 1.0), (1, -1.0)])

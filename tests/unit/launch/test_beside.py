@@ -44,7 +44,7 @@ def test_a_detector_needs_a_mirror_and_nothing_else() -> None:
 
 def test_at_least_once_the_mirror_dispatches_and_is_told_what_is_final() -> None:
     found = members(Source(channel="det"), delivery="at-least-once", results=Results(pool="collect"))
-    assert found["mirror"].module == "dispatching"
+    assert found["mirror"].module == "dispatcher.mirror"
     assert any(word.startswith("--dispatcher=") for word in found["results"].arguments)
 
 

@@ -12,7 +12,7 @@ from beamcast.config.workflow import Pool, Simulation, Source, Workflow
 from beamcast.core.errors import WorldError
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import allocation_nodes, first_nodes, seating, workers_per_node
-from beamcast.members.seat import node_number, read_seats, taken_by, write_seats
+from beamcast.members.host.seat import node_number, read_seats, taken_by, write_seats
 
 
 def plan(*ranks: int, nodes: int, per_node: int | None = None, provider: Provider | None = None) -> RunPlan:

@@ -4,7 +4,7 @@ import time
 
 import pvaccess
 
-from beamcast.members.gulps import MOST_FRAMES, NAP_S, Gulps
+from beamcast.members.dispatcher.gulps import MOST_FRAMES, NAP_S, Gulps
 
 
 def _queue(count: int) -> pvaccess.PvObjectQueue:

@@ -12,9 +12,9 @@ from beamcast.core.dispatch import RetryRules
 from beamcast.core.errors import DataError
 from beamcast.core.keyset import encode_keys
 from beamcast.core.replay import Overflow, ReplayLimits
-from beamcast.members import outbox
-from beamcast.members.outbox import StackedFrames
-from beamcast.members.post import Post
+from beamcast.members.dispatcher import outbox
+from beamcast.members.dispatcher.outbox import StackedFrames
+from beamcast.members.dispatcher.post import Post
 from beamcast.pools.acks import SESSION_BITS
 from beamcast.pva.messages import Join, Progress
 from beamcast.pva.ndarray import make_ndarray

@@ -11,8 +11,8 @@ import pytest
 from beamcast.core.dispatch import RetryRules
 from beamcast.core.keyset import encode_keys
 from beamcast.core.replay import Overflow, ReplayLimits
-from beamcast.members.outbox import SingleFrames
-from beamcast.members.post import Post
+from beamcast.members.dispatcher.outbox import SingleFrames
+from beamcast.members.dispatcher.post import Post
 from beamcast.pools.acks import SESSION_BITS
 from beamcast.pva.messages import Join, Progress
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from beamcast.members.understudy import Actor, enter
+from beamcast.members.host.understudy import Actor, enter
 
 UNDERSTUDY = """
 import os, sys
-from beamcast.members.understudy import wait_for_cue
+from beamcast.members.host.understudy import wait_for_cue
 (wait,) = [int(word.split("=")[1]) for word in sys.argv if word.startswith("--understudy")]
 generation = wait_for_cue(wait)
 os.write(int(os.environ["BEAMCAST_PULSE"]), f"{generation}".encode())

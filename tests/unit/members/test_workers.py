@@ -15,7 +15,7 @@ import psutil
 import pytest
 import zmq
 
-from beamcast.members import workers
+from beamcast.members.workers import on_node
 
 # Starts a process that takes the place of a forgotten worker, and says which it is.
 LEAVES_ONE = """
@@ -30,7 +30,7 @@ def start(folder: Path, end: str) -> "tuple[subprocess.Popen[str], psutil.Proces
     """The pool's process, the one that it has started, and the temporary folder that it has made."""
     script = folder / "pool.py"
     script.write_text(textwrap.dedent(LEAVES_ONE) + end)
-    words = [sys.executable, "-m", "beamcast.members.workers", str(script)]
+    words = [sys.executable, "-m", "beamcast.members.workers.on_node", str(script)]
     pool = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert pool.stdout is not None
     pid, left = pool.stdout.readline().split()
@@ -106,28 +106,28 @@ def words(port: int) -> list[str]:
 
 
 def test_a_pool_that_has_its_interchange_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "DESERTED_S", 1.0)
+    monkeypatch.setattr(on_node, "DESERTED_S", 1.0)
     with interchange() as port:
         pool = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
-        assert workers._status_of(pool.pid, words(port)) == 0
+        assert on_node._status_of(pool.pid, words(port)) == 0
         pool.returncode = 0  # reaped above
 
 
 @pytest.mark.parametrize("forwarded", [False, True])
 def test_a_pool_whose_interchange_is_gone_is_ended(monkeypatch: pytest.MonkeyPatch, forwarded: bool) -> None:
-    monkeypatch.setattr(workers, "DESERTED_S", 1.0)
+    monkeypatch.setattr(on_node, "DESERTED_S", 1.0)
     with forwarder_to_nowhere() as port:
         if not forwarded:
             port = 1  # where nobody listens
         pool = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         began = time.monotonic()
-        assert workers._status_of(pool.pid, words(port)) == 128 + signal.SIGKILL
+        assert on_node._status_of(pool.pid, words(port)) == 128 + signal.SIGKILL
         pool.returncode = 0  # reaped above
         assert 1.0 < time.monotonic() - began < 10.0
 
 
 def test_a_pool_that_can_not_be_started_is_no_success(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "beamcast.members.workers", str(tmp_path / "no-such-command")]
+    words = [sys.executable, "-m", "beamcast.members.workers.on_node", str(tmp_path / "no-such-command")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=20)
     assert done.returncode != 0
     assert "no-such-command" in done.stderr

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from beamcast.core.errors import WorldError
 from beamcast.core.ids import ID_BITS, FrameKey
 from beamcast.core.joining import Row
 from beamcast.pools import metadata
@@ -25,6 +26,9 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
 class Queue:
@@ -61,7 +65,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Make:
         clock = Clock()
         monkeypatch.setattr(metadata, "time", clock)
         monkeypatch.setattr("pvaccess.PvObjectQueue", lambda length: Queue(clock, due))
-        monkeypatch.setattr("pvaccess.Channel", lambda name: SimpleNamespace())
+        monkeypatch.setattr("pvaccess.Channel", lambda name: SimpleNamespace(qMonitor=lambda *_: None))
         monkeypatch.setattr("pvaccess.QueueEmpty", Empty)
         return MetadataFeed("md", capacity=1000, patience_s=PATIENCE_S, should_stop=lambda: False), clock
 
@@ -108,3 +112,21 @@ def test_a_row_that_was_left_out_is_known_as_soon_as_a_later_one_is_here(make: M
     feed, clock = make([(0.0, 1, 10), (0.2, 12, 20)])
     assert not found(feed, 11)
     assert clock.now == pytest.approx(0.2)
+
+
+def test_the_first_generation_waits_for_whoever_joins(make: Make) -> None:
+    feed, _ = make([(5.0, 1, 10)])
+    assert feed.connect(timeout_s=30.0)
+    assert found(feed, 5)
+    feed, _ = make([])
+    with pytest.raises(WorldError, match="no update came from the metadata channel md within 30 s"):
+        feed.connect(timeout_s=30.0)
+
+
+def test_who_takes_anothers_place_goes_on_without_and_takes_what_comes_later(make: Make) -> None:
+    feed, clock = make([(5.0, 1, 10)])
+    assert feed.connect(timeout_s=30.0, without_after_s=2.0)
+    assert clock.now == pytest.approx(2.0, abs=0.01)
+    assert not found(feed, 1)
+    clock.now = 5.0
+    assert found(feed, 5)

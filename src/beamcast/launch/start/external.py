@@ -15,7 +15,7 @@ from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import seating
 from beamcast.launch.start.start_script import script_name, start_script, submit_line
 from beamcast.launch.start.starts import Generations, OnEnd, OthersAllocation
-from beamcast.members.seat import write_seats
+from beamcast.members.host.seat import write_seats
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import seating
 from beamcast.launch.start.start_script import start_body
 from beamcast.launch.start.starts import Generations, OnEnd, OthersAllocation
+from beamcast.members.host.parcel import Parcel, seal_parcel, start_ranks
 from beamcast.members.join import SECRET_FILE, read_join
-from beamcast.members.parcel import Parcel, seal_parcel, start_ranks
 
 logger = logging.getLogger(__name__)
 

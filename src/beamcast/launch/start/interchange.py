@@ -9,7 +9,7 @@ import runpy
 import sys
 
 from beamcast.members.parent import die_with_parent
-from beamcast.members.parsl_only import leave_out_sdk
+from beamcast.members.workers.parsl_only import leave_out_sdk
 
 
 def command() -> list[str]:

@@ -30,9 +30,9 @@ from beamcast.launch.start import interchange
 from beamcast.launch.start.node_lines import node_preparation
 from beamcast.launch.start.plain_path import plain_path
 from beamcast.launch.start.starts import Generations, OnEnd
-from beamcast.members import workers
-from beamcast.members.parsl_only import without_sdk
-from beamcast.members.seat import Seat, hands_seen, sit, taken_by, write_seats
+from beamcast.members.host.seat import Seat, hands_seen, sit, taken_by, write_seats
+from beamcast.members.workers import on_node
+from beamcast.members.workers.parsl_only import without_sdk
 
 EXECUTOR = "ranks-"
 NODE_FILE = "nodes"
@@ -58,7 +58,7 @@ def mpi_command(
 ) -> str:
     """The shell line of one MPI start; Parsl runs it on the first node of the allocation. Parsl itself reads the
     keyword arguments, from the call."""
-    words = [python, "-m", "beamcast.members.keeper", "--run-dir", run_dir, "--pool", pool]
+    words = [python, "-m", "beamcast.members.host.keeper", "--run-dir", run_dir, "--pool", pool]
     words += ["--size", str(size), "--max-restarts", str(max_restarts)]
     words += ["--first-generation", str(first_generation)]
     words += [] if understudy else ["--no-understudy"]
@@ -186,7 +186,7 @@ class ParslStart:
             )
         # The argument of this name takes a list in one of the two executors and a string in the other.
         executor.interchange_launch_cmd = interchange.command()
-        executor.launch_cmd = workers.command(executor.launch_cmd)
+        executor.launch_cmd = on_node.command(executor.launch_cmd)
         executor.all_addresses = {self._reached}
         return executor
 

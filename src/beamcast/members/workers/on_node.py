@@ -41,7 +41,8 @@ def command(pool: str) -> str:
     too."""
     ours = shlex.quote(sys.executable)
     python = f'"$(if [ -e {ours} ]; then echo {ours}; else command -v python3; fi)"'
-    return f"{python} -m beamcast.members.workers -m beamcast.members.worker_pool {pool.removeprefix(PARSL_POOL)}"
+    words = pool.removeprefix(PARSL_POOL)
+    return f"{python} -m beamcast.members.workers.on_node -m beamcast.members.workers.pool {words}"
 
 
 def run_pool(words: Sequence[str]) -> int:

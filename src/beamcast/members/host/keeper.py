@@ -19,11 +19,11 @@ from types import FrameType
 from typing import Any
 
 from beamcast.members.child import start_member
-from beamcast.members.exits import EXIT_DONE, EXIT_UNWELCOME
 from beamcast.members.hardware import NodeShare, bind, rank_environment
+from beamcast.members.host.exits import EXIT_DONE, EXIT_UNWELCOME
+from beamcast.members.host.understudy import PREPARE_AFTER_S, Actor, enter
 from beamcast.members.join import read_join
 from beamcast.members.parent import die_with_parent
-from beamcast.members.understudy import PREPARE_AFTER_S, Actor, enter
 from beamcast.pools.memory import memory_environment
 
 # A rank shows life at least as often as an exchange with a silent controller lasts.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from beamcast.members.child import end_member
-from beamcast.members.exits import PULSE_VARIABLE
+from beamcast.members.host.exits import PULSE_VARIABLE
 
 # How long a rank has lived before its understudy is started: not in the moment in which the run starts as a whole.
 PREPARE_AFTER_S = 10.0

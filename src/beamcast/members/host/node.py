@@ -17,10 +17,10 @@ import psutil
 
 from beamcast.core.errors import BeamcastError
 from beamcast.members.child import TERMINATE_GRACE_S
-from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
-from beamcast.members.keeper import keep
+from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
+from beamcast.members.host.keeper import keep
+from beamcast.members.host.seat import Seat, errand_of, node_number, read_seats
 from beamcast.members.parent import die_with_parent
-from beamcast.members.seat import Seat, errand_of, node_number, read_seats
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from beamcast.core.errors import WorldError
-from beamcast.members.keeper import Errand, keep
+from beamcast.members.host.keeper import Errand, keep
 from beamcast.members.parent import die_with_parent
 
 SEATS = "seats"

@@ -11,11 +11,11 @@ import importlib.util
 import multiprocessing
 from types import CodeType
 
-from beamcast.members.parsl_only import leave_out_sdk
+from beamcast.members.workers.parsl_only import leave_out_sdk
 
 PROGRAM = "parsl.executors.high_throughput.process_worker_pool"
 # Imported by the server alone, from which workers are forked.
-WORKER_IMPORTS = "beamcast.members.worker_imports"
+WORKER_IMPORTS = "beamcast.members.workers.imports"
 
 
 def parsl_program() -> CodeType:

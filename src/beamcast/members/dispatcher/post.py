@@ -30,8 +30,8 @@ from beamcast.core.ids import ID_MASK
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.replay import ReplayLimits
 from beamcast.core.transit import Transit
-from beamcast.members.outbox import Outbox
-from beamcast.members.spill import SpillStore
+from beamcast.members.dispatcher.outbox import Outbox
+from beamcast.members.dispatcher.spill import SpillStore
 from beamcast.pools.acks import SESSION_BITS, SILENCE_S
 from beamcast.pva.messages import AckedKeys, FailedFrame, Join, Progress
 

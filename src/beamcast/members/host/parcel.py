@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from beamcast.core.errors import UsageError
+from beamcast.members.host.seat import Seat, write_seats
 from beamcast.members.join import BASE, SECRET_FILE, Join, write_join
-from beamcast.members.seat import Seat, write_seats
 from beamcast.security.secret import RunSecret
 from beamcast.security.site_key import SiteKey, seal_to
 
@@ -54,7 +54,7 @@ def seal_parcel(parcel: Parcel, public_key: str) -> str:
 
 def start_ranks(sealed: str, key_file: str, run_root: str) -> dict[str, object]:
     """Open a parcel, start its ranks, wait for their end: {"status": int, "host": str, "logs": {name: end of it}}."""
-    from beamcast.members.parcel import start_here
+    from beamcast.members.host.parcel import start_here
 
     return start_here(sealed, key_file, run_root)
 

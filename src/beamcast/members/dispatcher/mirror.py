@@ -22,13 +22,13 @@ from beamcast.core.errors import WorldError
 from beamcast.core.ids import ID_BITS, ID_MASK, Epoch, EpochTracker, FixedEpoch, FrameId, frame_key
 from beamcast.core.keyset import decode_keys, encode_keys
 from beamcast.core.replay import Overflow, ReplayLimits
-from beamcast.members.exits import EXIT_DONE, EXIT_FAILED
-from beamcast.members.gulps import Gulps
+from beamcast.members.dispatcher.gulps import Gulps
+from beamcast.members.dispatcher.outbox import Outbox, SingleFrames, StackedFrames
+from beamcast.members.dispatcher.post import Post
+from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.join import SECRET_FILE
 from beamcast.members.journal import KeyJournal
 from beamcast.members.member import Member, Report
-from beamcast.members.outbox import Outbox, SingleFrames, StackedFrames
-from beamcast.members.post import Post
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
 from beamcast.members.structure import StructureWatch, structure_changed
 from beamcast.pools.inputs import id_field_of, payload_bytes, queue_of_bytes
