@@ -1,5 +1,6 @@
 """Stand-ins for pvaccess.Channel and PvObjectQueue that say what a test tells them to."""
 
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -56,5 +57,7 @@ FAKE_CHANNELS: list[FakeChannel] = []
 def put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pvaccess have these from now on; `FAKE_CHANNELS` is empty then."""
     FAKE_CHANNELS.clear()
+    monkeypatch.setattr("beamcast.pools.inputs._LEFT", defaultdict(list))
+    monkeypatch.setattr("beamcast.pools.inputs._LOOKED_AT", {})
     monkeypatch.setattr("pvaccess.Channel", FakeChannel)
     monkeypatch.setattr("pvaccess.PvObjectQueue", FakeQueue)

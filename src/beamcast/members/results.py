@@ -125,6 +125,7 @@ class Results:
                 """What has come from the generation before counts."""
             self._inputs.follow(wanted)
         late = self._member.identity.generation > 0 and time.monotonic() > self._began + SOME_AFTER_S
+        self._inputs.try_again()
         if self._inputs.probed() or (late and self._inputs.follows()):
             self._member.now("ready")
 

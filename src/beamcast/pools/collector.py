@@ -71,6 +71,7 @@ class CollectorLoop:
                 self._give_up(self._gatherer, everything=quiet)
             if idle:
                 self._work.flush()
+                self._inputs.try_again()
                 time.sleep(NAP_S)
         self._publish(self._window.flush())
         self._work.flush()

@@ -94,6 +94,7 @@ class ConsumerLoop:
                 self._burst(channel, channel.queue.get(0))
         if idle:
             self._work.flush()
+            self._inputs.try_again()
             time.sleep(NAP_S)
 
     def _burst(self, channel: MonitoredChannel, pv: Any) -> None:

@@ -22,9 +22,13 @@ from beamcast.pva.fields import id_reader, is_blank
 from beamcast.pva.messages import Input
 from beamcast.pva.monitor import Resumption
 
-# pvaccess may crash when a channel object goes away while its C++ threads still use it (seen with two name servers):
-# channels that were left are kept until the process ends. They are few: one for each restart of a producer.
-_LEFT: list[Any] = []
+# pvaccess may crash when a channel object goes away while its C++ threads still use it: those that were left are kept
+# until the process ends, and taken again for the next generation of their name. Were a new one made for each, all of
+# them would search together when the producer dies, and with some dozens pvaccess lets go of the name server before it
+# has heard: a collector was not found for up to 64 s.
+_LEFT: defaultdict[str, list[Any]] = defaultdict(list)
+# Those that were looked at, with their queues.
+_LOOKED_WITH: list[Any] = []
 # Channels that were looked at and are connected, by name: whoever monitors one next takes it over. pvaccess searches at
 # most each 0.2 s, and a run begins with half a dozen searches that wait for each other.
 _LOOKED_AT: dict[str, Any] = {}
@@ -33,6 +37,10 @@ LOOK_AGAIN_S = 1.0
 # The same where another channel would do that was not looked at before: to connect takes some milliseconds. Sooner
 # than after a second a second channel to the same server may make pvaccess abort.
 LOOK_ELSEWHERE_S = 0.25
+# A channel that was taken again and shows nothing for so long is replaced by a new one, a new one after longer.
+TAKEN_AGAIN_S = 1.5
+NEW_S = 8.0
+MAX_TRIES = 2
 # Who takes another's place begins after so long with those of its inputs that are there.
 SOME_AFTER_S = 0.5
 
@@ -74,7 +82,7 @@ def look_at(channel: str, *others: str, timeout_s: float, should_stop: Callable[
         queue = pvaccess.PvObjectQueue(1)
         connection = pvaccess.Channel(name)
         connection.qMonitor(queue, "record[queueSize=2]field()")
-        _LEFT.append((connection, queue))
+        _LOOKED_WITH.append((connection, queue))
         while not should_stop():
             try:
                 update = queue.get(look_s)
@@ -94,12 +102,20 @@ def look_at(channel: str, *others: str, timeout_s: float, should_stop: Callable[
     return None
 
 
-def open_channel(name: str) -> Any:
-    """A pvaccess channel, not yet monitored: the one that was looked at, if it is still connected."""
+def open_channel(name: str, *, new: bool = False) -> tuple[Any, bool]:
+    """A pvaccess channel that has no monitor, and whether it had one of a producer that was left: it has most often
+    found the next one by then. With `new` not such a one. One that was looked at and is connected comes first."""
     import pvaccess
 
-    connection = _LOOKED_AT.pop(name, None)
-    return connection if connection is not None and connection.isConnected() else pvaccess.Channel(name)
+    left = _LEFT[name]
+    looked_at = _LOOKED_AT.pop(name, None)
+    if looked_at is not None:
+        if looked_at.isConnected():
+            return looked_at, False
+        left.append(looked_at)
+    if new or not left:
+        return pvaccess.Channel(name), False
+    return left.pop(next((at for at, each in enumerate(left) if each.isConnected()), -1)), True
 
 
 def frames_that_fit(queue_bytes: int, frame_bytes: int) -> int:
@@ -127,6 +143,8 @@ class MonitoredChannel:
         "_channel",
         "_frame_bytes",
         "_resumption",
+        "_show_until",
+        "_taken_again",
         "gathered",
         "id_field",
         "more",
@@ -137,6 +155,7 @@ class MonitoredChannel:
         "read_id",
         "spec",
         "tracker",
+        "tried",
     )
 
     def __init__(
@@ -148,8 +167,9 @@ class MonitoredChannel:
         keys: EpochTracker | FixedEpoch,
         gathered: list[int],
         server_queue: int | None = None,
+        tried: int = 0,
     ) -> None:
-        """`server_queue`: frames, instead of those that the request says."""
+        """`server_queue`: frames, instead of those that the request says. `tried`: how often it was begun in vain."""
         import pvaccess
 
         self.spec = spec
@@ -164,7 +184,10 @@ class MonitoredChannel:
         self.probe: Any = None
         self.probe_id: Any = None
         self._frame_bytes: int | None = None
-        self._channel = open_channel(spec.channel)
+        # Where the server lives on, what was amiss with the old monitor may be so with its channel.
+        self._channel, self._taken_again = open_channel(spec.channel, new=tried > 0)
+        self.tried = tried
+        self._show_until = time.monotonic() + (TAKEN_AGAIN_S if self._taken_again else NEW_S)
         request = spec.request
         if server_queue is not None:
             request = _QUEUE_SIZE.sub(f"queueSize={server_queue}", request)
@@ -186,6 +209,13 @@ class MonitoredChannel:
         self.read_id = id_reader(probe, self.id_field)
         self.probe, self.probe_id = probe, self.read_id(probe)
         return True
+
+    def overdue(self, now: float) -> bool:
+        """Whether nothing has come for so long that another pvaccess channel may do better. A first update of 1 GiB may
+        still be on its way, and nobody takes the place of a server that was never there."""
+        if self.probe is not None or now < self._show_until or self.tried == MAX_TRIES or len(self.queue):
+            return False
+        return self._taken_again or (self.tried > 0 and not self.connected)
 
     def is_first_value(self, frame_id: int, update: Any) -> bool:
         """Whether an update with id 0 or the probe's is what a rank's record holds before any frame. Where the next
@@ -222,7 +252,7 @@ class MonitoredChannel:
     def close(self) -> None:
         """Stop the monitor."""
         self._channel.stopMonitor()
-        _LEFT.append(self._channel)
+        _LEFT[self.spec.channel].append(self._channel)
 
 
 class Inputs:
@@ -268,18 +298,19 @@ class Inputs:
         kept = [channel for channel in self.channels if channel.spec in wanted]
         left = [channel for channel in self.channels if channel.spec not in wanted]
         have = {channel.spec for channel in kept}
+        # First, so that the next generation gets its predecessor's.
+        self._close(left)
         for spec in wanted:
             if spec not in have:
                 before = next((each for each in left if _is_renewed(each.spec, spec)), None)
-                kept.append(self._monitor(spec, before))
-        self._close(left)
+                kept.append(self._monitor(spec, before, tried=int(before is not None)))
         self.channels = kept
         return left
 
     def reopen(self) -> None:
         """Monitor all of them anew. What has come and was not taken yet is given up."""
         self._close(self.channels)
-        self.channels = [self._monitor(channel.spec, channel) for channel in self.channels]
+        self.channels = [self._monitor(channel.spec, channel, tried=1) for channel in self.channels]
 
     def look(self, now: float) -> None:
         """See whether monitors have to be made anew; as often as `Resumption` says. From any thread. What has come
@@ -291,8 +322,17 @@ class Inputs:
         dead, self.dead = [channel for channel in self.channels if channel in self.dead], []
         self._close(dead)
         self.channels = [
-            self._monitor(channel.spec, channel) if channel in dead else channel for channel in self.channels
+            self._monitor(channel.spec, channel, tried=1) if channel in dead else channel
+            for channel in self.channels
         ]
+
+    def try_again(self) -> None:
+        """Monitor those anew that should have shown something by now."""
+        now = time.monotonic()
+        for at, channel in enumerate(self.channels):
+            if channel.overdue(now):
+                self._close([channel])
+                self.channels[at] = self._monitor(channel.spec, channel, tried=channel.tried + 1)
 
     def _close(self, channels: list[MonitoredChannel]) -> None:
         self._left_counters = _sums([self._left_counters, *(channel.counters() for channel in channels)])
@@ -317,7 +357,9 @@ class Inputs:
             channel.pause()
         return True
 
-    def _monitor(self, spec: Input, before: MonitoredChannel | None = None) -> MonitoredChannel:
+    def _monitor(
+        self, spec: Input, before: MonitoredChannel | None = None, *, tried: int = 0
+    ) -> MonitoredChannel:
         keys = self._fixed or self._shared
         if keys is None and before is not None:
             keys = before.tracker
@@ -328,6 +370,7 @@ class Inputs:
             keys=keys or EpochTracker(Epoch(self._epoch), counting=self._counting),
             gathered=self.gathered[spec.producer],
             server_queue=self._server_queue,
+            tried=tried,
         )
 
     def count_epochs(self) -> None:
@@ -371,6 +414,7 @@ class Inputs:
             wanted = news()
             if wanted is not None:
                 self.follow(wanted)
+            self.try_again()
             if should_stop():
                 return False
             if some_after_s is not None and time.monotonic() > began + some_after_s and self.follows():

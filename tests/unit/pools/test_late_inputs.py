@@ -4,9 +4,8 @@ import pytest
 
 from beamcast.core.errors import WorldError
 from beamcast.core.reorder import ReorderWindow
-from beamcast.pools import inputs as module
 from beamcast.pools.collector import CollectorLoop
-from beamcast.pools.inputs import Inputs, look_at
+from beamcast.pools.inputs import NEW_S, TAKEN_AGAIN_S, Inputs, look_at
 from beamcast.pools.steering import Steering
 from beamcast.pools.tally import Tally
 from beamcast.pva.messages import Input
@@ -58,13 +57,12 @@ def test_who_waits_follows_an_input_that_is_replaced(inputs: Inputs) -> None:
         return news.pop() if news else None
 
     def stop() -> bool:
-        if len(FAKE_CHANNELS) == 3 and not inputs.channels[1].probe:
-            FAKE_CHANNELS[2].queue.append(UPDATE)
+        if not news and inputs.channels[1].probe is None:
+            inputs.channels[1].queue.append(UPDATE)
         return False
 
     assert inputs.wait_for_probes(timeout_s=5.0, should_stop=stop, news=hear)
     assert inputs.follows() == {0: 0, 1: 1}
-    assert FAKE_CHANNELS[1].stopped
 
 
 class Unreachable(FakeChannel):
@@ -102,7 +100,6 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pvaccess.Channel", Unreachable)
     monkeypatch.setattr("pvaccess.PvObjectQueue", Impatient)
     monkeypatch.setattr("pvaccess.QueueEmpty", Empty)
-    monkeypatch.setattr(module, "_LOOKED_AT", {})
 
 
 @pytest.mark.usefixtures("unreachable")
@@ -161,3 +158,70 @@ def test_a_rank_that_comes_later_is_waited_for_as_the_others(inputs: Inputs) -> 
     loop.run()
     assert work.done == [8, 9, 10, 11]
     assert inputs.follows() == {0: 0, 1: 0}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    one = Clock()
+    monkeypatch.setattr("beamcast.pools.inputs.time", one)
+    return one
+
+
+def test_the_next_generation_gets_the_channel_of_its_predecessor(clock: Clock, inputs: Inputs) -> None:
+    first = inputs.channels[1]
+    inputs.follow((spec(0), spec(1, generation=1)))
+    assert len(FAKE_CHANNELS) == 2, "no further one that searches"
+    assert inputs.channels[1] is not first
+    assert inputs.channels[1].queue is FAKE_CHANNELS[1].queue
+    assert inputs.channels[1].queue is not first.queue
+    for generation in range(2, 50):
+        inputs.follow((spec(0), spec(1, generation=generation)))
+        clock.now += 10.0
+    assert len(FAKE_CHANNELS) == 2
+
+
+def test_one_that_shows_nothing_is_replaced_a_few_times(clock: Clock, inputs: Inputs) -> None:
+    inputs.channels[0].queue.append(UPDATE)
+    assert not inputs.probed()
+    inputs.follow((spec(0), spec(1, generation=1)))
+    clock.now += TAKEN_AGAIN_S / 2
+    inputs.try_again()
+    assert len(FAKE_CHANNELS) == 2
+    clock.now += TAKEN_AGAIN_S
+    inputs.try_again()
+    assert len(FAKE_CHANNELS) == 3, "connected or not: its monitor may be dead, or its connection half open"
+    assert inputs.channels[1].queue is FAKE_CHANNELS[2].queue
+    clock.now += NEW_S + 1.0
+    inputs.try_again()
+    assert len(FAKE_CHANNELS) == 3, "a new one that is connected: its first update is large"
+    FAKE_CHANNELS[2].connected = False
+    for _ in range(100):
+        inputs.try_again()
+        clock.now += NEW_S
+    assert len(FAKE_CHANNELS) == 4, "its producer is dead, or the controller will tell"
+
+
+def test_one_that_has_shown_something_is_not_replaced(clock: Clock, inputs: Inputs) -> None:
+    for channel in inputs.channels:
+        channel.queue.append(UPDATE)
+    clock.now += NEW_S + 1.0
+    inputs.try_again()
+    assert inputs.probed()
+    FAKE_CHANNELS[0].connected = False
+    inputs.try_again()
+    assert len(FAKE_CHANNELS) == 2
+
+
+def test_a_first_channel_is_left_to_pvaccess(clock: Clock, inputs: Inputs) -> None:
+    FAKE_CHANNELS[0].connected = FAKE_CHANNELS[1].connected = False
+    clock.now += 10 * NEW_S
+    inputs.try_again()
+    assert len(FAKE_CHANNELS) == 2
