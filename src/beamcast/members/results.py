@@ -2,8 +2,9 @@
 
 The choice: Python on the path of results, unlike `beamcast.members.mirror`. A collector that was restarted is another
 server to connect to; the C++ mirror's channel tries the old address first and then waits for most of a minute. Here a
-new generation gets a new channel. And what reaches this process is what may be called final: under at-least-once
-delivery the dispatcher is told from here, not by a collector whose last updates may have died with it.
+new generation gets a new monitor, and another channel where the old one does not find it. And what reaches this process
+is what may be called final: under at-least-once delivery the dispatcher is told from here, not by a collector whose
+last updates may have died with it.
 
 It can be killed itself. What it has published stands in a journal, so that its successor does not publish it again.
 """

@@ -131,7 +131,8 @@ class Work:
         """Nothing waits."""
 
 
-def test_a_collector_does_not_hold_results_back_for_a_dead_rank(inputs: Inputs) -> None:
+def begun_with_the_first(inputs: Inputs) -> tuple[CollectorLoop, Work]:
+    """A collector that has begun when nothing had come from the second rank."""
     steering = Steering()
     work = Work(steering)
     window: ReorderWindow[FakeUpdate] = ReorderWindow(capacity=100, max_wait_s=60.0)
@@ -139,19 +140,18 @@ def test_a_collector_does_not_hold_results_back_for_a_dead_rank(inputs: Inputs) 
     FAKE_CHANNELS[0].queue.append(UPDATE)
     assert inputs.wait_for_probes(timeout_s=5.0, should_stop=never, some_after_s=0.0)
     loop.start_producers()
+    return loop, work
+
+
+def test_a_collector_does_not_hold_results_back_for_a_dead_rank(inputs: Inputs) -> None:
+    loop, work = begun_with_the_first(inputs)
     FAKE_CHANNELS[0].queue += [FRAME, FakeUpdate(uniqueId=9), FakeUpdate(uniqueId=10)]
     loop.run()
     assert work.done == [8, 9, 10]
 
 
 def test_a_rank_that_comes_later_is_waited_for_as_the_others(inputs: Inputs) -> None:
-    steering = Steering()
-    work = Work(steering)
-    window: ReorderWindow[FakeUpdate] = ReorderWindow(capacity=100, max_wait_s=60.0)
-    loop = CollectorLoop(inputs, work, steering, window=window)  # type: ignore[arg-type]
-    FAKE_CHANNELS[0].queue.append(UPDATE)
-    assert inputs.wait_for_probes(timeout_s=5.0, should_stop=never, some_after_s=0.0)
-    loop.start_producers()
+    loop, work = begun_with_the_first(inputs)
     # While the other one's results never pause, the late one's first value is taken.
     FAKE_CHANNELS[0].queue += [FakeUpdate(uniqueId=9), FakeUpdate(uniqueId=11)]
     FAKE_CHANNELS[1].queue += [UPDATE, FRAME, FakeUpdate(uniqueId=10)]
