@@ -13,6 +13,7 @@ import pytest
 from p4p import Type, Value
 from test_control import client
 from test_run import Case, case, until
+from traces import words_of
 
 __all__ = ["case"]
 pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
@@ -69,6 +70,81 @@ def test_frames_by_rpc_are_all_there_when_they_are_answered(case: Case, delivery
         assert refused["status"] == -1
         assert "does not have the structure of this source" in refused["errorMessage"]
     stop(case, run, first + 300 - 1)
+    assert case.report()["source"]["refused"] == 1
+    assert "1 frames refused, which do not have the structure of the source" in run.output
+
+
+@pytest.mark.slow
+def test_a_killed_mirror_makes_clients_wait(case: Case) -> None:
+    written(case, "rpc", top='delivery = "at-least-once"\nallow_lost = 600')
+    run = case.start()
+    run.wait_for("is ready", 90)
+    with client(case) as pva:
+        first = begin(case, run, lambda number: call(pva, case, spectrum(number)))
+        for number in range(first, first + 100):
+            call(pva, case, spectrum(number))
+        (mirror,) = [one for one in case.members() if "beamcast.members.dispatcher.mirror" in words_of(one)]
+        mirror.kill()
+        for number in range(first + 100, first + 600):
+            insist(pva, case, spectrum(number))
+    # What the mirror had in memory, and what came before its death was noticed.
+    stop(case, run, number, lost=400)
+    (missing,) = case.report()["missing"]
+    assert missing["hop"] == "source→mirror"
+    begin_id, end_id = (int(word) for word in missing["ids"].split("-"))
+    assert first <= begin_id < end_id < number - 100, "from the mirror's return on all are there"
+    assert "the mirror ended with status -9, started again" in run.output
+
+
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+def test_the_run_goes_on_when_its_service_is_killed(case: Case, delivery: str) -> None:
+    written(
+        case, "rpc", top=f'delivery = "{delivery}"\nallow_lost = {50 if delivery == "at-most-once" else 0}'
+    )
+    run = case.start()
+    run.wait_for("is ready", 90)
+    with client(case) as pva:
+        first = begin(case, run, lambda number: call(pva, case, spectrum(number)))
+        for number in range(first, first + 100):
+            call(pva, case, spectrum(number))
+        (service,) = [one for one in case.members() if "beamcast.members.intake" in words_of(one)]
+        service.kill()
+        killed = time.monotonic()
+        insist(pva, case, spectrum(first + 100))
+        assert time.monotonic() - killed < 20
+        number = first + 101
+        if (
+            delivery == "at-most-once"
+        ):  # what comes before the ranks are back at the mirror is lost, and named
+            number = send_until_seen(pva, case, number)
+        for later in range(100):
+            call(pva, case, spectrum(number + later))
+    stop(case, run, number + 99, lost=50 if delivery == "at-most-once" else 0)
+    assert case.report()["frames"]["duplicates"] == 0
+    assert "the intake ended with status -9, started again" in run.output
+
+
+def send_until_seen(pva: "p4p.client.thread.Context", case: Case, number: int) -> int:
+    """Send a frame five times a second until a result shows the present one; the next id."""
+    deadline = time.monotonic() + 20
+    while True:
+        call(pva, case, spectrum(number))
+        time.sleep(0.2)
+        number += 1
+        if pva.get(f"{case.prefix}:result")["uniqueId"] == number - 1:
+            return number
+        assert time.monotonic() < deadline
+
+
+def insist(pva: "p4p.client.thread.Context", case: Case, frame: Value) -> None:
+    """Send a frame until it is answered, as a client does that is to lose nothing."""
+    deadline = time.monotonic() + 40
+    while True:
+        try:
+            return call(pva, case, frame)
+        except (TimeoutError, p4p.client.thread.Disconnected):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 @pytest.mark.slow
@@ -107,8 +183,8 @@ def begin(case: Case, run: object, send: object) -> int:
     return number + 1
 
 
-def stop(case: Case, run: object, last: int) -> None:
-    """End the run in good order; every frame up to the last came through."""
+def stop(case: Case, run: object, last: int, *, lost: int = 0) -> None:
+    """End the run in good order; every frame up to the last came through, but for `lost` at most, which are named."""
     with client(case) as pva:
         result = f"{case.prefix}:result"
         until(
@@ -119,8 +195,9 @@ def stop(case: Case, run: object, last: int) -> None:
     assert done.returncode == 0
     assert run.wait(60) == 0, run.output[-3000:]  # type: ignore[attr-defined]
     frames = case.report()["frames"]
-    assert frames["lost"] == frames["failed"] == frames["skipped"] == 0
-    assert frames["collected"] == frames["source"]
+    assert frames["failed"] == frames["skipped"] == 0
+    assert frames["collected"] + frames["lost"] == frames["source"]
+    assert frames["lost"] == sum(each["count"] for each in case.report()["missing"]) <= lost
     case.assert_nothing_left()
 
 

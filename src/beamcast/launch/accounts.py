@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from pyroaring import BitMap64
 
 from beamcast.core.errors import DataError
@@ -291,8 +292,10 @@ class Accounts:
 
     @staticmethod
     def _source(roster: Roster) -> SourceReport:
-        simulator = roster.members.get("simulator")
-        return SourceReport(**simulator.facts) if simulator is not None else SourceReport()
+        if (simulator := roster.members.get("simulator")) is not None:
+            return msgspec.convert(simulator.facts, SourceReport)
+        intake = roster.members.get("intake")
+        return SourceReport(refused=intake.counted("refused") if intake is not None else 0)
 
     def _throughput(self, roster: Roster, totals: FrameTotals, seconds: float) -> Throughput:
         if not seconds:

@@ -93,7 +93,7 @@ class Deaths:
     def _comes_back(self, record: MemberRecord) -> bool:
         """Whether the member may be started again beside us: its successor finds what it has to know on disk, or needs
         nothing."""
-        return record.identity.kind in ("mirror", "results", "metadata")
+        return record.identity.kind in ("mirror", "results", "metadata", "intake")
 
     def _child_ended(self, record: MemberRecord, now: float, status: int) -> None:
         if record.life.state in (RankState.DEAD, RankState.FINISHED, RankState.FAILED):

@@ -1,9 +1,10 @@
 """The intake of a run whose source does not serve its frames, but writes them: into a PV (`put`) or by RPC.
 
 The choice: what comes in becomes updates of a record that the mirror monitors like any detector's, so both kinds of
-delivery, metadata and the accounts work as with a detector. An RPC is answered when its frame is published, so nothing
-is lost that was answered with status 0, and a frame of another structure is refused with the reason. A `put` is seen
-by monitors of the record, each as an update of its own.
+delivery, metadata and the accounts work as with a detector. An RPC is answered when its frame is published to a mirror
+that listens, so nothing is lost that was answered with status 0, and a frame of another structure is refused with the
+reason. While the mirror is away (it, or we, were started again) RPCs wait. A `put` is seen by monitors of the record,
+each as an update of its own.
 """
 
 import logging
@@ -15,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from beamcast.members.audience import SETTLE_S, listeners
 from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.member import Member, Report
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
@@ -24,6 +26,11 @@ from beamcast.pva.messages import Counters, MemberId, Orders
 from beamcast.pva.rpc import KEPT_ANSWERS
 
 logger = logging.getLogger(__name__)
+
+# How long an RPC waits for a mirror that is away; clients of p4p wait for 5 s by default.
+PATIENCE_S = 4.0
+# How often we look whether it is: a millisecond each. Frames that are taken before that is noticed are lost, and named.
+LOOK_PERIOD_S = 0.05
 
 
 class Intake:
@@ -41,6 +48,7 @@ class Intake:
         self._ok = pvaccess.PvObject({"status": pvaccess.INT, "errorMessage": pvaccess.STRING})
         self._refusals: deque[Any] = deque(maxlen=KEPT_ANSWERS)
         self._service: Any = None
+        self._mirrored = threading.Event()
         self._published = self._refused = 0
         self.stop = False
 
@@ -51,8 +59,22 @@ class Intake:
             self._open_service(rpc, ground)
         self._member.serves = (self._record,)
         self._member.now("ready")
+        connected_at: float | None = None
         while not (self.stop or self._member.abandoned):
-            time.sleep(0.02)
+            connected_at = self._look(ground.port, connected_at) if rpc else None
+            time.sleep(LOOK_PERIOD_S)
+
+    def _look(self, port: int, connected_at: float | None) -> float | None:
+        """Whether the mirror, the only client of the record, is there; since when it is connected."""
+        if not listeners(port):
+            self._mirrored.clear()
+            return None
+        now = time.monotonic()
+        if connected_at is None:
+            return now
+        if now - connected_at > SETTLE_S:
+            self._mirrored.set()
+        return connected_at
 
     def _open_service(self, channel: str, ground: Ground) -> None:
         """It lasts as long as the process (`beamcast.pva.rpc.RpcEndpoint.start`)."""
@@ -73,10 +95,18 @@ class Intake:
 
     def take(self, pv: Any) -> Any:
         """One frame by RPC; runs on a pvAccess thread. The answer has PvaPy's fields: status 0 is published."""
+        import pvaccess
+
+        mirrored = self._mirrored.wait(PATIENCE_S)
         with self._lock:
+            if not mirrored:
+                return self._refusal(
+                    "the run's mirror is away and is being started again: send the frame again"
+                )
             try:
+                _stamp(pv)
                 self._server.update(self._record, pv)
-            except ValueError as error:
+            except (ValueError, pvaccess.PvaException) as error:
                 self._refused += 1
                 if self._refused == 1:
                     logger.warning("a frame is refused: %s", error)
@@ -99,8 +129,17 @@ class Intake:
         """What came; runs on the heartbeat thread."""
         return Report(
             counters=Counters(published=self._published),
-            facts={"taken": float(self._published), "refused": float(self._refused)},
+            facts={"refused": float(self._refused)},
         )
+
+
+def _stamp(pv: Any) -> None:
+    """A frame without a time gets that at which it came: what a record holds before its first frame has none, and is
+    told from frames by that (`beamcast.pva.fields.FirstValues`)."""
+    if pv.hasField("timeStamp.nanoseconds") and not pv.getLong("timeStamp.secondsPastEpoch"):
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        pv.setLong("timeStamp.secondsPastEpoch", seconds)
+        pv.setInt("timeStamp.nanoseconds", nanoseconds)
 
 
 def main() -> None:

@@ -35,8 +35,7 @@ def progress_line(report: Report, *, elapsed_s: float, rate_hz: float) -> str:
     ranks = [rank for pool in report.pools for rank in pool.ranks]
     up = sum(rank.state in ("ready", "connected", "registered", "running") for rank in ranks)
     line = f"{elapsed_s:7.1f} s  {report.state}: {numbers}; {rate_hz:.1f} frames/s; ranks {up}/{len(ranks)}"
-    without = without_metadata_line(report)
-    return line if without is None else f"{line}; {without}"
+    return "; ".join([line, *warnings(report)])
 
 
 def read_line(report: Report) -> str | None:
@@ -45,6 +44,18 @@ def read_line(report: Report) -> str | None:
         return None
     channels = " ".join(report.result_channels)
     return f"EPICS_PVA_NAME_SERVERS={report.name_server} pvget {channels}"
+
+
+def warnings(report: Report) -> list[str]:
+    """What whoever looks at the run should know besides the numbers: one line for each."""
+    lines = [without_metadata_line(report), refused_line(report)]
+    return [line for line in lines if line is not None]
+
+
+def refused_line(report: Report) -> str | None:
+    """How many frames that were written to the run it did not take; None where it took all."""
+    refused = report.source.refused
+    return f"{refused} frames refused, which do not have the structure of the source" if refused else None
 
 
 def without_metadata_line(report: Report) -> str | None:

@@ -101,12 +101,14 @@ class FailedFrameReport(Part, frozen=True, kw_only=True):
 
 
 class SourceReport(Part, frozen=True, kw_only=True):
-    """What the simulator reached; empty for a real source."""
+    """What the simulator reached; empty for a real source. `refused`: frames that were written to the run by RPC and
+    did not have the structure of its source."""
 
     rate_hz: float | None = None
     jitter_p50_s: float | None = None
     jitter_p99_s: float | None = None
     jitter_max_s: float | None = None
+    refused: int = 0
 
 
 class MetadataReport(Part, frozen=True, kw_only=True):

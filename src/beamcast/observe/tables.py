@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from beamcast.observe.lines import allocation_line, read_line, without_metadata_line
+from beamcast.observe.lines import allocation_line, read_line, refused_line, warnings, without_metadata_line
 from beamcast.observe.report import Report
 
 # A live view that is taller than the screen can't be redrawn in place.
@@ -23,8 +23,7 @@ def live_view(report: Report, *, elapsed_s: float, rate_hz: float) -> Renderable
         parts.append(Text(jobs))
     parts.append(_frames(report, running=True))
     parts.append(_ranks(report, limit=LIVE_RANKS))
-    if (line := without_metadata_line(report)) is not None:
-        parts.append(Text(line, style="yellow"))
+    parts += [Text(line, style="yellow") for line in warnings(report)]
     if (line := read_line(report)) is not None:
         parts.append(Text(f"read the result: {line}", style="dim"))
     return Group(*parts)
@@ -44,6 +43,8 @@ def summary(report: Report) -> RenderableType:
         parts += [Text(f"{pool.name}: {pool.turns}", style="yellow") for pool in wrong]
     if report.metadata:
         parts += _metadata(report)
+    if (line := refused_line(report)) is not None:
+        parts.append(Text(line, style="yellow"))
     if report.missing:
         parts.append(_missing(report))
     if report.failed_frames:

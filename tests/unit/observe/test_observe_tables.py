@@ -76,7 +76,7 @@ def shown(what: RenderableType) -> str:
     return out.getvalue()
 
 
-def test_frames_without_their_metadata_are_told_while_the_run_lasts_and_afterwards() -> None:
+def test_frames_without_metadata_and_refused_ones_are_told_while_the_run_lasts_and_afterwards() -> None:
     base = report()
     assert "metadata" not in shown(summary(base))
     ranks = (rank(0), msgspec.structs.replace(rank(1), without_metadata=7))
@@ -91,6 +91,14 @@ def test_frames_without_their_metadata_are_told_while_the_run_lasts_and_afterwar
         progress_line(told, elapsed_s=1.0, rate_hz=1.0),
     ):
         assert line in text
+    assert "refused" not in shown(summary(told))
+    odd = msgspec.structs.replace(told, source=SourceReport(refused=2))
+    for text in (shown(live_view(odd, elapsed_s=1.0, rate_hz=1.0)), shown(summary(odd))):
+        assert line in text
+        assert "2 frames refused, which do not have the structure of the source" in text
+    assert progress_line(odd, elapsed_s=1.0, rate_hz=1.0).endswith(
+        f"{line}; 2 frames refused, which do not have the structure of the source"
+    )
     many = tuple(msgspec.structs.replace(rank(n), without_metadata=1) for n in range(6))
     crowd = msgspec.structs.replace(told, pools=(msgspec.structs.replace(base.pools[0], ranks=many),))
     assert "6 frames without all of their metadata, at stats/0, stats/1, stats/2, stats/3 and 2 more" in (
