@@ -40,6 +40,7 @@ _get_int, _get_long, _get_string = PvObject.getInt, PvObject.getLong, PvObject.g
 _get_union, _get_array = PvObject.getUnion, PvObject.getScalarArray
 _get_structures = PvObject.getStructureArray
 _set_union, _set_string, _set_long = PvObject.setUnion, PvObject.setString, PvObject.setLong
+_set_array, _copy = PvObject.setScalarArray, PvObject.copy
 _READABLE = struct.Struct("<iqiqi")
 _STAMP = struct.Struct("<qqi")
 _encode = msgspec.msgpack.Encoder().encode
@@ -68,6 +69,7 @@ class NdArraySealer:
     def __init__(self, sealer: Sealer) -> None:
         self._seal = sealer.seal
         self._fresh = FreshArrays()
+        self._blank = PvObject({"ubyteValue": [pvaccess.UBYTE]})
         self._field = "ubyteValue"
 
     def seal(self, pv: Any) -> Any:
@@ -80,10 +82,17 @@ class NdArraySealer:
             raise _no_ndarray(error) from error
         if codec == CODEC:
             raise DataError("the payload is sealed already")
-        field = self._field
-        if field != "ubyteValue":
+        note = _note(self._field, codec)
+        if self._field != "ubyteValue":
             flat = flat.view(np.uint8)
-        value, sealed = self._sealed(flat, _note(field, codec), context)
+        if flat.nbytes < WORTH_BYTES:
+            sealed = self._seal((flat,), note=note, context=context)
+            # Frames share the field of this object: it has to be another one for each, and empty, since pvaccess would
+            # copy the old array before it takes the new one.
+            value = _copy(self._blank)
+            _set_array(value, "ubyteValue", sealed)
+        else:
+            value, sealed = self._sealed_in_place(flat, note, context)
         _set_union(pv, "value", value)
         _set_string(pv, "codec.name", CODEC)
         _set_long(pv, "compressedSize", sealed.nbytes)
@@ -100,12 +109,8 @@ class NdArraySealer:
             self._field = field
             return _get_array(_get_union(pv, "value"), self._field)
 
-    def _sealed(self, flat: Any, note: bytes, context: bytes) -> tuple[Any, Any]:
-        """(the new value of the union, its bytes). Frames share the field of that PvObject: it has to be another one
-        for each."""
-        if flat.nbytes < WORTH_BYTES:
-            sealed = self._seal([flat], note=note, context=context)
-            return self._fresh.copied("ubyteValue", sealed), sealed
+    def _sealed_in_place(self, flat: Any, note: bytes, context: bytes) -> tuple[Any, Any]:
+        """(the new value of the union, its bytes), written by the cipher into the array that is published."""
         made: list[Any] = []
 
         def into(size_bytes: int) -> Any:
@@ -113,7 +118,7 @@ class NdArraySealer:
             made.append(value)
             return room
 
-        sealed = self._seal([flat], note=note, context=context, into=into)
+        sealed = self._seal((flat,), note=note, context=context, into=into)
         return made[0], sealed
 
 

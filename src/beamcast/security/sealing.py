@@ -99,9 +99,9 @@ class Sealer:
         # Counted before it is used: a call that fails halfway must not leave its nonces to the next.
         counter = self._counter
         self._counter = counter + 1
-        _pack_counter_into(self._head, COUNTER_OFFSET, counter)
-        head = bytes(self._head)
-        associated = head + context
+        head = self._head
+        _pack_counter_into(head, COUNTER_OFFSET, counter)
+        associated = b"".join((head, context))
         sealed, outs = self._sealed, self._outs
         if into is not None:
             sealed = into(len(sealed))
