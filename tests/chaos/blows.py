@@ -72,18 +72,18 @@ def kill_controller(trial: Trial) -> float:
     return blow_at
 
 
-def scale(*sizes: int, before: int, more: int) -> Blow:
+def scale(*sizes: int, before: int, more: int, lost: int = 0) -> Blow:
     """The pool of consumers is given other sizes in turn. After each, the detector takes `more` frames, and
-    the next change falls into their middle; `before` frames were taken at first."""
+    the next change falls into their middle; `before` frames were taken at first. So many may get lost."""
 
     def blow(trial: Trial) -> float:
         blow_at = time.time()
         for step, size in enumerate(sizes):
-            trial.wait_for_results(before + step * more - more // 2)
+            trial.wait_for_results(before + step * more - more // 2 - lost)
             words = ["scale", str(trial.run_dir), str(size), "--pool", "work", "--wait", "120"]
             trial.command(*words, timeout_s=130)
             trial.take(more)
-        trial.wait_for_results(before + len(sizes) * more)
+        trial.wait_for_results(before + len(sizes) * more - lost)
         return blow_at
 
     return blow

@@ -152,7 +152,8 @@ class Trial:
             if process is not None:
                 _end_process(process)
         for left in self.processes():
-            left.kill()
+            with suppress(psutil.NoSuchProcess):  # it has ended since
+                left.kill()
 
     def _says(self, log: str, words: str) -> Callable[[], bool]:
         return lambda: words in (self.folder / log).read_text(errors="replace")

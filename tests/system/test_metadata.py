@@ -421,16 +421,15 @@ tolerance = "2 ms"
         report = run(tmp_path, text, {**environment, "STOP_AFTER": "200", "KILL_MEMBER": kills})
     assert report["state"] == "done", report["error"]
     found = seen(tmp_path)
-    assert report["frames"]["lost"] <= 5, (
-        "this source does not end: some are on the way when the run is stopped"
-    )
+    assert report["frames"]["lost"] <= (5 if kills else 0), report["missing"]
     assert found["wrong"] == []
     assert len(found["good"]) >= 150
     # Channel Access leaves updates out for a client that is busy (its flow control), so some frames may be without on a
     # machine that is; each is counted.
     for one in report["metadata"]:
         assert one["unmatched"] <= 0.05 * one["matched"], one
-    assert len(found["without"]) <= sum(one["unmatched"] for one in report["metadata"])
+    ranks = (rank for pool in report["pools"] for rank in pool["ranks"])
+    assert len(found["without"]) <= sum(rank["without_metadata"] for rank in ranks)
 
 
 def main(folder: Path) -> None:

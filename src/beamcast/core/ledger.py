@@ -88,11 +88,17 @@ class _Judged:
     failed: BitMap64 = field(default_factory=BitMap64)
     outstanding: BitMap64 = field(default_factory=BitMap64)
 
-    def replace(self, keys: BitMap64, judged: "_Judged") -> None:
-        """Put what is now known of `keys` in the place of what was known."""
+    def leave_out(self, keys: BitMap64) -> None:
+        """Know nothing of `keys`."""
         for each in fields(self):
             mine: BitMap64 = getattr(self, each.name)
             mine -= keys
+
+    def replace(self, keys: BitMap64, judged: "_Judged") -> None:
+        """Put what is now known of `keys` in the place of what was known."""
+        self.leave_out(keys)
+        for each in fields(self):
+            mine: BitMap64 = getattr(self, each.name)
             mine |= getattr(judged, each.name)
 
 
@@ -123,6 +129,7 @@ class Ledger:
         self._mirrored: BitMap64 | None = None
         self._delivered = BitMap64()
         self._first = 0
+        self._last: int | None = None
         self._known = BitMap64()
         self._changed = BitMap64()
         self._judged = _Judged()
@@ -212,6 +219,11 @@ class Ledger:
         self._judged = _Judged()
         self._changed = self._known.copy()
 
+    def end_with(self, key: int) -> None:
+        """The run was told to stop when frame `key` was the last that was known (-1: none was), and its source goes on:
+        frames above count where they come to their end, and are nobody's where they don't."""
+        self._last = key
+
     def state(self) -> LedgerState:
         """All that was reported, to be kept."""
         return ledger_state(
@@ -263,7 +275,7 @@ class Ledger:
             failed=len(judged.failed),
             lost=len(judged.outstanding),
             duplicates=sum(frames.duplicates_before + frames.duplicates for frames in ranks),
-            skipped=count_gaps(judged.source),
+            skipped=count_gaps(self._of_the_run(judged.source)),
         )
 
     def seen(self) -> int:
@@ -304,7 +316,11 @@ class Ledger:
 
     def received_by(self, pool: str, rank: int) -> BitMap64:
         """Return a copy of the frames of the run that a rank has got. Raises ValueError as `rank_counts`."""
-        return from_key(self._rank(pool, rank).received, self._first)
+        return self._of_the_run(from_key(self._rank(pool, rank).received, self._first))
+
+    def _of_the_run(self, keys: BitMap64) -> BitMap64:
+        """Those that were known before it was told to stop."""
+        return keys if self._last is None else keys - from_key(keys, self._last + 1)
 
     def _note(self, keys: BitMap64) -> None:
         self._known |= keys
@@ -320,7 +336,10 @@ class Ledger:
         """Judge again what was reported since the last time."""
         if self._changed:
             changed = from_key(self._changed, self._first)
-            self._judged.replace(changed, self._judge(changed))
+            judged = self._judge(changed.copy())
+            if self._last is not None:
+                judged.leave_out(from_key(judged.outstanding, self._last + 1).copy())
+            self._judged.replace(changed, judged)
             self._changed = BitMap64()
         return self._judged
 

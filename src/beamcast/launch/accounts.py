@@ -226,7 +226,9 @@ class Accounts:
                     name=pool.name,
                     role=pool.role,
                     ranks=tuple(self._rank(record, seconds) for record in roster.ranks[pool.name]),
-                    turns=turns_of(self.plan, pool, roster.ranks[pool.name], self.ledger) if over else "",
+                    turns=turns_of(self.plan, pool, roster.ranks[pool.name], self.ledger)
+                    if over and pool.name not in roster.scaled
+                    else "",
                 )
                 for pool in self.plan.pools
             ),

@@ -59,6 +59,10 @@ class ControlDesk:
             self.book.ask(command, pool=request.pool, rank=request.rank, live=self._live(), now=now)
         )
 
+    def send_away(self, pool: str, rank: int, *, now: float) -> None:
+        """Tell a rank to take no more frames, finish those in hand, and end."""
+        self.book.ask(parse_command("drain", ""), pool=pool, rank=rank, live=self._live(), now=now)
+
     def take(self, pool: str | None) -> Take:
         """What carries out commands that come by the PVs of a pool, or of the run."""
 

@@ -263,6 +263,10 @@ class Controller:
         self._accounts.ledger.extend(self._plan.shape(self._plan.pool(pool)))
         self._dir.write_workflow(self._plan)
         coming, leaving = self._roster.scale(self._plan, pool, ranks)
+        if not self._plan.dispatches:
+            # Nobody hands out their frames one by one: each takes leave of the data distributor.
+            for rank in leaving:
+                self._desk.send_away(pool, rank, now=time.monotonic())
         self._desk.book.resize(pool, ranks)
         if coming:
             assert isinstance(self._starter, GrowingStarter), "check_scale refuses all others"
@@ -271,8 +275,10 @@ class Controller:
             for part in (names[first : first + room] for first in range(0, len(names), room)):
                 self._starter.extend(self._plan, part)
                 self._allocations.wanted.append({name: coming[name] for name in part})
-        logger.info("pool %s: %d ranks from now on, %d come, %d leave", pool, ranks, len(coming), leaving)
-        return Scaled(coming=len(coming), leaving=leaving)
+        logger.info(
+            "pool %s: %d ranks from now on, %d come, %d leave", pool, ranks, len(coming), len(leaving)
+        )
+        return Scaled(coming=len(coming), leaving=len(leaving))
 
     def _register(self, request: Registration, now: float) -> Answer:
         logger.info("%s registers from %s", request.member, request.whereabouts.host)
@@ -498,6 +504,9 @@ class Controller:
         self._reason = reason
         self._accounts.moments.stream_end = now
         self._accounts.changed_at = now
+        if "simulator" not in self._roster.members:
+            last = self._accounts.ledger.last_key
+            self._accounts.ledger.end_with(-1 if last is None else last)
         self._roster.drain = True
         self._move(RunEvent.END_OF_STREAM)
 

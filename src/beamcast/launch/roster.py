@@ -139,6 +139,8 @@ class Roster:
         self._planned = {
             pool.name: planned_seats(plan.site.node, pool, plan.places(pool)) for pool in plan.pools
         }
+        self.scaled: set[str] = set()
+        """Pools that have changed their size."""
         self._turns = Turns(
             {pool.name: pool.ranks for pool in plan.pools}, lambda pool, rank: self._in_place(pool, rank)
         )
@@ -365,12 +367,13 @@ class Roster:
             record.identity for record in (*ranks, *others) if record.identity.generation and record.usable
         )
 
-    def scale(self, plan: RunPlan, pool: str, ranks: int) -> tuple[dict[tuple[str, int], int], int]:
+    def scale(self, plan: RunPlan, pool: str, ranks: int) -> tuple[dict[tuple[str, int], int], list[int]]:
         """Give a pool another size; `plan` has at least as many ranks.
 
-        Returns the generations in which further ranks have to be started, by pool and rank, and how many leave.
+        Returns the generations in which further ranks have to be started, by pool and rank, and which ranks leave.
         """
         self._plan = plan
+        self.scaled.add(pool)
         records = self.ranks[pool]
         for number in range(len(records), plan.pool(pool).ranks):
             records.append(self._add(MemberId(kind="rank", pool=pool, rank=number)))
@@ -383,10 +386,10 @@ class Roster:
                 new = record.life.state is RankState.EXPECTED
                 coming[pool, record.identity.rank] = 0 if new else record.identity.generation + 1
             record.leaving = record.dismissed = False
-        leaves = [record for record in records[ranks:] if record.live and not record.leaving]
+        leaves = [record.identity.rank for record in records[ranks:] if record.live and not record.leaving]
         for record in records[ranks:]:
             record.leaving = True
-        return coming, len(leaves)
+        return coming, leaves
 
     def still_leaving(self, pool: str) -> bool:
         """Whether ranks of the pool have not gone yet."""

@@ -27,11 +27,6 @@ def check_scale(plan: RunPlan, pool: str, ranks: int) -> None:
             "the site starts all ranks of a pool as one job, so their number is fixed",
             hint="a site with start mode 'workers' starts each rank by itself",
         )
-    if not plan.dispatches:
-        raise UsageError(
-            "under at-most-once delivery the turns of the ranks are fixed when they connect",
-            hint='set delivery = "at-least-once" in the workflow',
-        )
     one = plan.pool(pool)
     if one.role != "consumer" or one.input != "source":
         raise UsageError(

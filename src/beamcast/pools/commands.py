@@ -27,18 +27,18 @@ class Commands:
         *,
         stats: Callable[[], Mapping[str, Any]],
         reset: Callable[[], None],
-        leave: Callable[[], bool],
+        leave: Callable[[], None],
         queued: Callable[[], int],
     ) -> None:
-        """`stats`: the numbers of the rank now. `reset`: count from 0 again. `leave`: take no more frames, and
-        whether that was possible; `queued`: frames in hand."""
+        """`stats`: the numbers of the rank now. `reset`: count from 0 again. `leave`: take no more frames; `queued`:
+        frames in hand."""
         self._steering = steering
         self._processor = processor
         self._stats = stats
         self._reset = reset
         self._leave = leave
         self._queued = queued
-        self._empty_since = self._last_words_s = 0.0
+        self._empty_since = 0.0
 
     def submit(self, command: Command, answer: Callable[[Outcome], None]) -> None:
         """Do it when the frame in work is done; `answer` is called, on the frame loop's thread, when it is done."""
@@ -46,7 +46,7 @@ class Commands:
 
     def _do(self, command: Command, answer: Callable[[Outcome], None]) -> None:
         if command.name == "drain":
-            self._last_words_s = LAST_WORDS_S if self._leave() else 0.0
+            self._leave()
             self._empty_since = time.monotonic()
             self._steering.leaving = lambda: self._left(answer)
             return
@@ -58,7 +58,7 @@ class Commands:
         now = time.monotonic()
         if self._queued():
             self._empty_since = now
-        if now - self._empty_since < self._last_words_s:
+        if now - self._empty_since < LAST_WORDS_S:
             return False
         answer(Outcome(DONE, "drained: it takes no more frames and ends"))
         self._steering.stop = True

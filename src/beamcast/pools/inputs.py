@@ -9,7 +9,7 @@ import itertools
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any
 
@@ -141,6 +141,7 @@ class MonitoredChannel:
 
     __slots__ = (
         "_channel",
+        "_counted",
         "_frame_bytes",
         "_resumption",
         "_show_until",
@@ -185,18 +186,22 @@ class MonitoredChannel:
         self.probe_id: Any = None
         self._frame_bytes: int | None = None
         # Where the server lives on, what was amiss with the old monitor may be so with its channel.
-        self._channel, self._taken_again = open_channel(spec.channel, new=tried > 0)
+        channel, self._taken_again = open_channel(spec.channel, new=tried > 0)
+        self._channel: Any = channel
+        # What its monitor had counted, when the channel is gone.
+        self._counted: Mapping[str, int] = {}
         self.tried = tried
         self._show_until = time.monotonic() + (TAKEN_AGAIN_S if self._taken_again else NEW_S)
         request = spec.request
         if server_queue is not None:
             request = _QUEUE_SIZE.sub(f"queueSize={server_queue}", request)
         self._resumption = Resumption()
-        self._channel.qMonitor(self.queue, request)
+        channel.qMonitor(self.queue, request)
 
     def dead(self, now: float) -> bool:
         """Whether it has to be monitored anew; ask as `Resumption` says."""
-        return self._resumption.failed(self._channel, now)
+        channel = self._channel
+        return channel is not None and self._resumption.failed(channel, now)
 
     def take_probe(self, id_fields: tuple[str, ...]) -> bool:
         """Whether the first update is there; DataError when it has none of the id fields."""
@@ -228,7 +233,8 @@ class MonitoredChannel:
     @property
     def connected(self) -> bool:
         """Whether the channel is connected now."""
-        return bool(self._channel.isConnected())
+        channel = self._channel
+        return channel is not None and bool(channel.isConnected())
 
     @property
     def frame_bytes(self) -> int:
@@ -240,19 +246,33 @@ class MonitoredChannel:
     def counters(self) -> tuple[int, int, int]:
         """(frames received, server overruns, rejected by the full receiver queue) as pvAccess counts updates, but for
         the probe."""
-        monitor = self._channel.getMonitorCounters()
+        channel = self._channel
+        monitor = self._counted if channel is None else channel.getMonitorCounters()
         queue = self.queue.getCounters()
         received = monitor.get("nReceived", 0) + self.more - (self.probe is not None)
         return received, monitor.get("nOverruns", 0), queue.get("nRejected", 0)
 
     def pause(self) -> None:
         """Receive nothing more; what has come can still be taken. May be called again."""
-        self._channel.stopMonitor()
+        if self._channel is not None:
+            self._channel.stopMonitor()
+
+    def disconnect(self) -> None:
+        """As `pause`, and the channel goes. A stopped monitor whose channel is there keeps its turn, and the data
+        distributor waits for it with all frames of all ranks. pvaccess may crash with a channel that goes (once in some
+        hundred times): only for who ends anyway."""
+        channel = self._channel
+        if channel is not None:
+            channel.stopMonitor()
+            self._counted = channel.getMonitorCounters()
+            self._channel = None
+            _LOOKED_WITH[:] = [kept for kept in _LOOKED_WITH if kept[0] is not channel]
 
     def close(self) -> None:
         """Stop the monitor."""
-        self._channel.stopMonitor()
-        _LEFT[self.spec.channel].append(self._channel)
+        self.pause()
+        if self._channel is not None:
+            _LEFT[self.spec.channel].append(self._channel)
 
 
 class Inputs:
@@ -348,14 +368,13 @@ class Inputs:
         channels = self.channels
         return channels[0].frame_bytes if channels else 0
 
-    def leave(self) -> bool:
-        """Receive nothing more. False where the data distributor shares the frames out: it keeps on giving turns to a
-        monitor that is stopped, as long as its channel is there."""
-        if any("distributor" in channel.spec.request for channel in self.channels):
-            return False
+    def leave(self) -> None:
+        """Receive nothing more, and have no turn any more; what has come stays in the queues."""
         for channel in self.channels:
-            channel.pause()
-        return True
+            if "distributor" in channel.spec.request:
+                channel.disconnect()
+            else:
+                channel.pause()
 
     def _monitor(
         self, spec: Input, before: MonitoredChannel | None = None, *, tried: int = 0

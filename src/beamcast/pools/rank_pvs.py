@@ -28,7 +28,7 @@ class RankPvs:
         processor: LoadedProcessor,
         *,
         counters: Callable[[], Counters],
-        leave: Callable[[], bool],
+        leave: Callable[[], None],
         queued: Callable[[], int],
         configured: Configured | None = None,
     ) -> None:

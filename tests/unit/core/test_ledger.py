@@ -402,3 +402,41 @@ def test_reports_of_strangers_are_refused(pool: str, rank: int) -> None:
     with pytest.raises(ValueError, match="no rank"):
         ledger.received(pool, rank, [1])
     assert ledger.totals().source == 0
+
+
+def test_frames_that_were_sent_after_the_order_to_stop_count_only_where_they_come_through() -> None:
+    ledger = Ledger((CONSUMER, COLLECTOR), "collect", watch_results=True)
+    ledger.mirrored(range(1, 11))
+    for rank in range(3):
+        ledger.processed("work", rank, range(1 + rank, 11, 3))
+    ledger.processed("collect", 0, range(1, 11))
+    ledger.delivered(range(1, 9))
+    ledger.end_with(10)
+    assert not ledger.is_whole()
+    # The detector goes on: 12 and 14 are on their way when everything has stopped.
+    ledger.mirrored(range(11, 15))
+    ledger.received("work", 1, [11, 14])
+    ledger.processed("work", 1, [11])
+    ledger.delivered([9, 10, 11, 13])
+    assert ledger.is_whole()
+    totals = ledger.totals()
+    assert (totals.source, totals.received, totals.collected, totals.lost) == (12, 12, 12, 0)
+    assert totals.skipped == 0
+    assert ledger.missing() == ()
+    assert list(ledger.received_by("work", 1)) == [2, 5, 8]
+    # What was on its way comes through all the same.
+    ledger.delivered([12])
+    assert ledger.totals().collected == 13
+
+
+def test_what_was_sent_before_the_order_to_stop_can_be_lost() -> None:
+    ledger = Ledger((CONSUMER,), "work", watch_results=True)
+    ledger.end_with(-1)
+    ledger.mirrored([1, 2])
+    assert ledger.totals() == FrameTotals(0, 0, 0, 0, 0, 0, 0, 0)
+    ledger = Ledger((CONSUMER,), "work", watch_results=True)
+    ledger.mirrored([1, 2])
+    ledger.end_with(2)
+    ledger.delivered([1, 3])
+    assert list(ledger.outstanding()) == [2]
+    assert ledger.totals().source == 3
