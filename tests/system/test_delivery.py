@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from chaos.scenario import Scenario, play
-from chaos.scenarios import FAST, MIRROR_ONCE, RESUMED
+from chaos.scenarios import FAST, MIRROR_ONCE, RESUMED, SCALED_ONCE
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -19,6 +19,11 @@ def test_nothing_is_lost_and_nothing_comes_twice(scenario: Scenario, tmp_path: P
 
 def test_at_most_once_a_run_goes_on_when_its_mirror_is_killed(tmp_path: Path) -> None:
     row = play(MIRROR_ONCE, folder=tmp_path)
+    assert row.problems == (), f"{row.verdict}\n{row}"
+
+
+def test_at_most_once_a_pool_changes_its_size(tmp_path: Path) -> None:
+    row = play(SCALED_ONCE, folder=tmp_path)
     assert row.problems == (), f"{row.verdict}\n{row}"
 
 
