@@ -336,7 +336,7 @@ class Ledger:
         """Judge again what was reported since the last time."""
         if self._changed:
             changed = from_key(self._changed, self._first)
-            judged = self._judge(changed.copy())
+            judged = self._judge(changed if self._last is None else changed.copy())
             if self._last is not None:
                 judged.leave_out(from_key(judged.outstanding, self._last + 1).copy())
             self._judged.replace(changed, judged)

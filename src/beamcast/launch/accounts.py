@@ -227,7 +227,7 @@ class Accounts:
                     role=pool.role,
                     ranks=tuple(self._rank(record, seconds) for record in roster.ranks[pool.name]),
                     turns=turns_of(self.plan, pool, roster.ranks[pool.name], self.ledger)
-                    if over and pool.name not in roster.scaled
+                    if over and pool.name not in roster.reshaped
                     else "",
                 )
                 for pool in self.plan.pools

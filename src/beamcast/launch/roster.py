@@ -139,8 +139,8 @@ class Roster:
         self._planned = {
             pool.name: planned_seats(plan.site.node, pool, plan.places(pool)) for pool in plan.pools
         }
-        self.scaled: set[str] = set()
-        """Pools that have changed their size."""
+        self.reshaped: set[str] = set()
+        """Pools that ranks have joined or left while frames flowed: which turn is whose was not planned."""
         self._turns = Turns(
             {pool.name: pool.ranks for pool in plan.pools}, lambda pool, rank: self._in_place(pool, rank)
         )
@@ -311,6 +311,8 @@ class Roster:
             record.life.on(RankEvent.PROBE, at=now)
         if beat.state == "finished":
             record.life.on(RankEvent.FINISH, at=now)
+            if not (self.drain or self.stop):
+                self.reshaped.add(record.identity.pool)
 
     def _orders(self, record: MemberRecord, beat: Heartbeat) -> Orders:
         settled = self.had_result and record.usable
@@ -373,7 +375,7 @@ class Roster:
         Returns the generations in which further ranks have to be started, by pool and rank, and which ranks leave.
         """
         self._plan = plan
-        self.scaled.add(pool)
+        self.reshaped.add(pool)
         records = self.ranks[pool]
         for number in range(len(records), plan.pool(pool).ranks):
             records.append(self._add(MemberId(kind="rank", pool=pool, rank=number)))

@@ -14,7 +14,7 @@ IN_TURN = "as planned"
 
 def turns_of(plan: RunPlan, pool: Pool, ranks: list[MemberRecord], ledger: Ledger) -> str:
     """In words, for the report; empty where nothing can be said: no turns were planned, or a rank died, which leaves
-    the rotation. Of a pool that has kept its size."""
+    the rotation. Of a pool that no rank has joined or left."""
     dispatched = plan.dispatches and pool.input == "source"
     if not takes_turns(pool, dispatched=dispatched) or any(
         rank.deaths or rank.place is None for rank in ranks

@@ -258,6 +258,16 @@ def test_a_member_that_fails_is_a_problem_with_a_reason() -> None:
     assert record.problem == "no GPU"
 
 
+def test_a_pool_that_a_rank_leaves_before_the_end_keeps_no_turns() -> None:
+    play = ready_run()
+    play.beat(rank("work", 1), "finished")
+    assert play.roster.reshaped == {"work"}
+    at_the_end = ready_run()
+    at_the_end.roster.drain = True
+    at_the_end.beat(rank("work", 1), "finished")
+    assert at_the_end.roster.reshaped == set()
+
+
 def test_the_end_is_when_everyone_has_finished() -> None:
     play = ready_run()
     play.roster.stop = True
