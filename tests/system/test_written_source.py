@@ -12,7 +12,7 @@ import p4p.client.thread
 import pytest
 from p4p import Type, Value
 from test_control import client
-from test_run import Case, case, until
+from test_run import Case, Running, case, until
 from traces import words_of
 
 __all__ = ["case"]
@@ -74,52 +74,54 @@ def test_frames_by_rpc_are_all_there_when_they_are_answered(case: Case, delivery
     assert "1 frames refused, which do not have the structure of the source" in run.output
 
 
-@pytest.mark.slow
-def test_a_killed_mirror_makes_clients_wait(case: Case) -> None:
-    written(case, "rpc", top='delivery = "at-least-once"\nallow_lost = 600')
+def started(case: Case, delivery: str, *, allow_lost: int) -> Running:
+    """A run that takes frames by RPC, ready."""
+    written(case, "rpc", top=f'delivery = "{delivery}"\nallow_lost = {allow_lost}')
     run = case.start()
     run.wait_for("is ready", 90)
+    return run
+
+
+def kill_under_way(pva: "p4p.client.thread.Context", case: Case, run: Running, member: str) -> int:
+    """SIGKILL to a member when the run has counted a hundred frames; the next id."""
+    first = begin(case, run, lambda number: call(pva, case, spectrum(number)))
+    for number in range(first, first + 100):
+        call(pva, case, spectrum(number))
+    (process,) = [one for one in case.members() if f"beamcast.members.{member}" in words_of(one)]
+    process.kill()
+    return first + 100
+
+
+@pytest.mark.slow
+def test_a_killed_mirror_makes_clients_wait(case: Case) -> None:
+    run = started(case, "at-least-once", allow_lost=600)
     with client(case) as pva:
-        first = begin(case, run, lambda number: call(pva, case, spectrum(number)))
-        for number in range(first, first + 100):
-            call(pva, case, spectrum(number))
-        (mirror,) = [one for one in case.members() if "beamcast.members.dispatcher.mirror" in words_of(one)]
-        mirror.kill()
-        for number in range(first + 100, first + 600):
+        first = kill_under_way(pva, case, run, "dispatcher.mirror")
+        for number in range(first, first + 500):
             insist(pva, case, spectrum(number))
     # What the mirror had in memory, and what came before its death was noticed.
     stop(case, run, number, lost=400)
     (missing,) = case.report()["missing"]
     assert missing["hop"] == "source→mirror"
     begin_id, end_id = (int(word) for word in missing["ids"].split("-"))
-    assert first <= begin_id < end_id < number - 100, "from the mirror's return on all are there"
+    assert first - 100 <= begin_id < end_id < number - 100, "from the mirror's return on all are there"
     assert "the mirror ended with status -9, started again" in run.output
 
 
-@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
-def test_the_run_goes_on_when_its_service_is_killed(case: Case, delivery: str) -> None:
-    written(
-        case, "rpc", top=f'delivery = "{delivery}"\nallow_lost = {50 if delivery == "at-most-once" else 0}'
-    )
-    run = case.start()
-    run.wait_for("is ready", 90)
+@pytest.mark.parametrize(("delivery", "lost"), [("at-most-once", 50), ("at-least-once", 0)])
+def test_the_run_goes_on_when_its_service_is_killed(case: Case, delivery: str, lost: int) -> None:
+    run = started(case, delivery, allow_lost=lost)
     with client(case) as pva:
-        first = begin(case, run, lambda number: call(pva, case, spectrum(number)))
-        for number in range(first, first + 100):
-            call(pva, case, spectrum(number))
-        (service,) = [one for one in case.members() if "beamcast.members.intake" in words_of(one)]
-        service.kill()
+        number = kill_under_way(pva, case, run, "intake")
         killed = time.monotonic()
-        insist(pva, case, spectrum(first + 100))
+        insist(pva, case, spectrum(number))
         assert time.monotonic() - killed < 20
-        number = first + 101
-        if (
-            delivery == "at-most-once"
-        ):  # what comes before the ranks are back at the mirror is lost, and named
+        number += 1
+        if lost:  # what comes before the ranks are back at the mirror
             number = send_until_seen(pva, case, number)
         for later in range(100):
             call(pva, case, spectrum(number + later))
-    stop(case, run, number + 99, lost=50 if delivery == "at-most-once" else 0)
+    stop(case, run, number + 99, lost=lost)
     assert case.report()["frames"]["duplicates"] == 0
     assert "the intake ended with status -9, started again" in run.output
 

@@ -40,7 +40,6 @@ _get_int, _get_long, _get_string = PvObject.getInt, PvObject.getLong, PvObject.g
 _get_union, _get_array = PvObject.getUnion, PvObject.getScalarArray
 _get_structures = PvObject.getStructureArray
 _set_union, _set_string, _set_long = PvObject.setUnion, PvObject.setString, PvObject.setLong
-_set_array, _copy = PvObject.setScalarArray, PvObject.copy
 _READABLE = struct.Struct("<iqiqi")
 _STAMP = struct.Struct("<qqi")
 _encode = msgspec.msgpack.Encoder().encode
@@ -69,7 +68,6 @@ class NdArraySealer:
     def __init__(self, sealer: Sealer) -> None:
         self._seal = sealer.seal
         self._fresh = FreshArrays()
-        self._blank = PvObject({"ubyteValue": [pvaccess.UBYTE]})
         self._field = "ubyteValue"
 
     def seal(self, pv: Any) -> Any:
@@ -87,10 +85,7 @@ class NdArraySealer:
             flat = flat.view(np.uint8)
         if flat.nbytes < WORTH_BYTES:
             sealed = self._seal((flat,), note=note, context=context)
-            # Frames share the field of this object: it has to be another one for each, and empty, since pvaccess would
-            # copy the old array before it takes the new one.
-            value = _copy(self._blank)
-            _set_array(value, "ubyteValue", sealed)
+            value = self._fresh.copied("ubyteValue", sealed)
         else:
             value, sealed = self._sealed_in_place(flat, note, context)
         _set_union(pv, "value", value)
