@@ -118,6 +118,9 @@ def test_plan_for_people_and_with_mpi_writes_nothing_either(tmp_path: Path) -> N
     done = beamcast("plan", str(EXAMPLE), "--site", "local-mpi", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "stats/1" in done.stdout
+    assert done.stdout.count("EPICS_PVA_AUTO_ADDR_LIST") == 1, "the same for all processes, so said once"
+    assert "MPIExecutor" not in done.stdout
+    done = beamcast("plan", str(EXAMPLE), "--site", "local-mpi", "--parsl", cwd=tmp_path)
     assert "MPIExecutor" in done.stdout
     assert list(tmp_path.iterdir()) == []
 

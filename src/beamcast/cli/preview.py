@@ -19,7 +19,7 @@ from beamcast.pva.environment import server_environment
 from beamcast.pva.interfaces import resolve_address
 
 NAME_SERVER = "<name server>"
-NOT_HERE = "<none of the interfaces is on this host>"
+NOT_HERE = "<not on this host>"
 Tree = dict[str, Any]
 
 
