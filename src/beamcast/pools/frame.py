@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from beamcast.core.errors import DataError
 from beamcast.core.ids import ID_BITS, ID_MASK, FrameKey, split_key
+from beamcast.core.times import has_time
 from beamcast.pva.ndarray import ImageReader
 
 _NEGATIVE = 1 << (ID_BITS - 1)
@@ -64,18 +65,21 @@ class Frame:
 
     @property
     def timestamp(self) -> float:
-        """Time of the frame in seconds since the POSIX epoch; NaN where the update has none."""
+        """Time of the frame in seconds since the POSIX epoch; NaN where the update has none, or it was never set."""
         try:
             stamp = self.pv["timeStamp"]
-            return float(stamp["secondsPastEpoch"] + stamp["nanoseconds"] * 1e-9)
+            seconds, nanoseconds = stamp["secondsPastEpoch"], stamp["nanoseconds"]
         except Exception:  # noqa: BLE001 - the C++ error types are only known once pvaccess is imported
             return float(np.nan)
+        return float(seconds + nanoseconds * 1e-9) if has_time(seconds, nanoseconds) else float(np.nan)
 
     @property
     def stamp(self) -> Any:
         """The time of the frame as a field of an output takes it; now, where the update has none."""
         if self.pv.hasField("timeStamp"):
-            return self.pv["timeStamp"]
+            stamp = self.pv["timeStamp"]
+            if has_time(stamp["secondsPastEpoch"], stamp["nanoseconds"]):
+                return stamp
         import pvaccess
 
         return pvaccess.PvTimeStamp(time.time())

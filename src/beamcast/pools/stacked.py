@@ -4,6 +4,7 @@ A processor with `process_batch` gets the frames of one stack in one call, so th
 is a view of what was received, without a copy.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from beamcast.core.ids import FrameKey
+from beamcast.core.times import has_time
 from beamcast.pools.consumer import ConsumerLoop
 from beamcast.pools.frame import NO_METADATA, Frame
 from beamcast.pools.inputs import MonitoredChannel
@@ -45,14 +47,16 @@ class StackedFrame(Frame):
 
     @property
     def timestamp(self) -> float:
-        """Time of the frame in seconds since the POSIX epoch."""
+        """Time of the frame in seconds since the POSIX epoch; NaN where it was never set."""
         seconds, nanoseconds = divmod(self._stack.times_ns[self._index], _NS_PER_S)
-        return seconds + nanoseconds * 1e-9
+        return float(seconds + nanoseconds * 1e-9) if has_time(seconds, nanoseconds) else math.nan
 
     @property
     def stamp(self) -> Any:
-        """The same as a field of an output takes it."""
+        """The same as a field of an output takes it; now, where it was never set."""
         seconds, nanoseconds = divmod(self._stack.times_ns[self._index], _NS_PER_S)
+        if not has_time(seconds, nanoseconds):
+            seconds, nanoseconds = divmod(time.time_ns(), _NS_PER_S)
         return {"secondsPastEpoch": seconds, "nanoseconds": nanoseconds, "userTag": 0}
 
     def beside(self, others: Sequence[Frame]) -> NDArray[Any] | None:

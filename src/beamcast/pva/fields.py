@@ -7,6 +7,8 @@ from collections.abc import Callable
 from operator import itemgetter, methodcaller
 from typing import Any
 
+from beamcast.core.times import has_time
+
 INTEGER_GETTERS = {
     "BYTE": "getByte",
     "UBYTE": "getUByte",
@@ -35,9 +37,12 @@ def field_type(update: Any, name: str) -> Any:
 
 
 def is_blank(update: Any) -> bool:
-    """Whether nothing has been published in this record yet, as after a restart: its time stamp is there and zero."""
+    """Whether nothing has been published in this record yet, as after a restart: it has a time stamp that was never
+    set."""
     stamp = update["timeStamp"] if update.hasField("timeStamp") else None
-    return isinstance(stamp, dict) and stamp.get("secondsPastEpoch") == 0
+    if not isinstance(stamp, dict) or "secondsPastEpoch" not in stamp:
+        return False
+    return not has_time(stamp["secondsPastEpoch"], stamp.get("nanoseconds", 0))
 
 
 class FirstValues:

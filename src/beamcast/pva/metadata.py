@@ -18,12 +18,11 @@ import numpy as np
 
 from beamcast.core.errors import DataError
 from beamcast.core.joining import Row, Update
+from beamcast.core.times import has_time
 from beamcast.pva.fields import GETTERS, INTEGER_GETTERS, field_type
 from beamcast.pva.monitor import LiveMonitor
 
 _NS_PER_S = 1_000_000_000
-# What an IOC's record has that was never processed: the EPICS epoch, 1990-01-01, to the nanosecond.
-_NEVER_S = 631_152_000
 # Time of an update or value that has none; no clock is there.
 NO_TIME = -(1 << 63)
 
@@ -48,7 +47,7 @@ def time_reader(update: Any, name: str) -> Reader:
         def stamp(pv: Any) -> int | None:
             whole: int = seconds(pv)
             rest: int = nanoseconds(pv)
-            return None if not rest and whole in (0, _NEVER_S) else whole * _NS_PER_S + rest
+            return whole * _NS_PER_S + rest if has_time(whole, rest) else None
 
         return stamp
     getter = GETTERS.get(getattr(kind, "name", ""))
@@ -58,7 +57,7 @@ def time_reader(update: Any, name: str) -> Reader:
 
     def plain(pv: Any) -> int | None:
         seconds_s: float = number(pv)
-        if not math.isfinite(seconds_s) or not seconds_s:
+        if not math.isfinite(seconds_s) or not has_time(seconds_s):
             return None
         whole = math.floor(seconds_s)
         return whole * _NS_PER_S + round((seconds_s - whole) * _NS_PER_S)

@@ -1,59 +1,72 @@
 """Playing back recorded frames: with the times they had, or at a steady rate.
 
 Recordings are HDF5 files as `beamcast record` and the processor `SaveHdf5` write them, and as areaDetector's file
-plugin does. A file that is still being written, or was when its writer died, is played as far as its frames are whole.
+plugin and Eiger detectors do. A file that is still being written, or was when its writer died, is played as far as its
+frames are whole.
 """
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from beamcast.core.errors import DataError, UsageError
-from beamcast.core.frame_layout import DATA, ID, TIMESTAMP
+from beamcast.core.frame_layout import DATA, EPOCH, ID, TIMESTAMP
+from beamcast.core.times import has_time
 from beamcast.pva.ndarray import MAX_FRAME_ID, make_ndarray, set_header, set_image
+from beamcast.sim.hdf5 import candidates, first_numbers, image_datasets, open_hdf5
+from beamcast.sim.hdf5 import dataset as read_dataset
 from beamcast.sim.pacing import Pacer
 from beamcast.sim.payload import Image
 from beamcast.sim.simulator import SimReport
+from beamcast.sim.stack import FrameStack, axes_by_count, image_dimensions
 
 _AREA_DETECTOR = "entry/instrument/NDAttributes/"
-_IMAGES = (DATA, "entry/instrument/detector/data")
+# The last: a group of numbered datasets, as an Eiger's master file has it.
+_IMAGES = (DATA, "entry/instrument/detector/data", "entry/data")
 _IDS = (ID, _AREA_DETECTOR + "NDArrayUniqueId")
 _TIMES = (TIMESTAMP, _AREA_DETECTOR + "NDArrayTimeStamp")
+# An attribute of areaDetector's datasets: how many dimensions an image has.
+_DIMENSIONS = "NDArrayNumDims"
+# Nobody waits so long for a frame on purpose.
+LONGEST_PAUSE_S = 86400.0
 
 
 class Recording:
     """Frames of a file, by their number in it. `ids` is None and `times_s` has NaN where the file does not say."""
 
-    def __init__(self, images: Any, *, name: str, ids: Any = None, times_s: Any = None) -> None:
-        """`images`: [frames, rows, columns] or [frames, rows, columns, colours]; DataError when there are none."""
-        if len(images.shape) < 3 or not len(images):
-            raise DataError(f"{name} holds no frames: its images have the shape {tuple(images.shape)}")
-        lengths = [len(one) for one in (images, ids, times_s) if one is not None]
+    def __init__(
+        self, *parts: Any, name: str, ids: Any = None, times_s: Any = None, axes: int | None = None
+    ) -> None:
+        """`parts`: the arrays with the images. `axes`: how many of their first dimensions count frames; None: as many
+        as fit to the numbers of ids and times. `ids` and `times_s` may have as many dimensions.
+
+        DataError when there are no frames, or images of different shapes.
+        """
+        ids, times_s = _flat(ids), _flat(times_s)
+        counts = [len(one) for one in (ids, times_s) if one is not None]
+        stack = FrameStack(parts, axes=_axes(parts, counts, name) if axes is None else axes, name=name)
         # What was not flushed when the writer died is missing in some of them.
-        self.frames = min(lengths)
+        self.frames = min([stack.frames, *counts])
         if not self.frames:
             raise DataError(f"{name} holds no whole frame")
         self.name = name
         self.ids: Any = None if ids is None else np.asarray(ids[: self.frames], np.int64)
         self.times_s: Any = np.full(self.frames, np.nan)
         if times_s is not None:
-            self.times_s = np.asarray(times_s[: self.frames], np.float64)
-        self._images = images
-        self._dtype = np.dtype(images.dtype).newbyteorder("=")
+            self.times_s = np.array(times_s[: self.frames], np.float64)
+            self.times_s[[not has_time(float(one)) for one in self.times_s]] = np.nan
+        self._stack = stack
 
     def image(self, index: int) -> Image:
         """The image of frame `index`, read from the file now; DataError when it can't be."""
-        try:
-            return np.asarray(self._images[index], self._dtype)
-        except OSError as error:
-            raise DataError(f"{self.name}: frame {index} can't be read: {error}") from error
+        return self._stack.image(index)
 
     def due_s(self, *, speed: float = 1.0) -> Any:
-        """When each frame is due after the first one, in seconds; UsageError where the file has no times.
+        """When each frame is due after the first one, in seconds. UsageError where the file has no times, and where one
+        frame follows another after more than a day, which is a clock that was set.
 
         A time that is missing or earlier than the one before is the one before.
         """
@@ -62,7 +75,33 @@ class Recording:
             raise UsageError(f"{self.name} does not say when its frames were taken", hint="give --rate")
         times_s = np.where(known, self.times_s, -np.inf)
         times_s = np.maximum(np.maximum.accumulate(times_s), self.times_s[known][0])
-        return (times_s - times_s[0]) / speed
+        due_s = (times_s - times_s[0]) / speed
+        pauses_s = np.diff(due_s)
+        if pauses_s.size and pauses_s.max() > LONGEST_PAUSE_S:
+            days = pauses_s.max() / 86400
+            raise UsageError(
+                f"{self.name}: frame {int(pauses_s.argmax()) + 1} would come {days:.0f} days after the one before it",
+                hint="its clock was probably set between the two: give --rate",
+            )
+        return due_s
+
+
+def _flat(values: Any) -> Any:
+    """Ids or times of a scan as one row. The places of a scan that were not reached have zeros, which are left out."""
+    if values is None or len(values.shape) < 2:
+        return values
+    flat = np.asarray(values).reshape(-1)
+    return flat[: int(np.flatnonzero(flat).max(initial=-1)) + 1]
+
+
+def _axes(parts: Sequence[Any], counts: Sequence[int], name: str) -> int:
+    """How many of the first dimensions count frames, by the number of ids and times, else by the shape."""
+    shape = parts[0].shape
+    if len(parts) == 1 and counts and (axes := axes_by_count(shape, max(counts))) is not None:
+        return axes
+    if len(shape) < 3:
+        raise DataError(f"{name} holds no frames: its images have the shape {tuple(shape)}")
+    return len(shape) - image_dimensions(shape)
 
 
 def open_recording(path: Path, dataset: str | None = None) -> Recording:
@@ -70,35 +109,37 @@ def open_recording(path: Path, dataset: str | None = None) -> Recording:
 
     DataError for a file that can't be used, UsageError when h5py is missing. The file stays open.
     """
-    if not path.is_file():
-        raise DataError(f"no such file: {path}")
-    file, kind = _open(path)
-    found = _first(file, (dataset,) if dataset else _IMAGES, kind)
-    if found is None:
-        raise DataError(
-            f"{path} has no dataset {dataset or DATA!r}", hint="name the one with the frames by --dataset"
+    file = open_hdf5(path)
+    for name in (dataset,) if dataset else _IMAGES:
+        parts = image_datasets(file, name)
+        if parts is not None:
+            return _recording(file, name, parts, path)
+    raise DataError(f"{path} has no dataset {dataset or DATA!r}", hint=_hint(file))
+
+
+def _recording(file: Any, name: str, parts: list[Any], path: Path) -> Recording:
+    ids = next((found for one in _IDS if (found := read_dataset(file, one)) is not None), None)
+    times_s = next((found for one in _TIMES if (found := read_dataset(file, one)) is not None), None)
+    numbers = first_numbers(parts)
+    if ids is None and numbers is not None:
+        ids = np.concatenate(
+            [first + np.arange(len(part)) for first, part in zip(numbers, parts, strict=True)]
         )
-    return Recording(found, name=str(path), ids=_first(file, _IDS, kind), times_s=_first(file, _TIMES, kind))
+    ours = read_dataset(file, EPOCH) is not None
+    dimensions = parts[0].attrs.get(_DIMENSIONS)
+    said = 1 if ours else None if dimensions is None else len(parts[0].shape) - int(dimensions)
+    return Recording(*parts, name=str(path), ids=ids, times_s=times_s, axes=said)
 
 
-def _open(path: Path) -> tuple[Any, Any]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise UsageError("reading HDF5 files needs h5py", hint="pip install 'beamcast[files]'") from error
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401 - importing it registers the compressions
-    try:
-        return h5py.File(path, "r"), h5py.Dataset
-    except OSError as error:
-        # Not closed by its writer, which may be at it still.
-        with suppress(OSError):
-            return h5py.File(path, "r", swmr=True), h5py.Dataset
-        raise DataError(f"{path} cannot be read as HDF5: {error}") from error
-
-
-def _first(file: Any, names: tuple[str, ...], kind: Any) -> Any:
-    return next((file[name] for name in names if isinstance(file.get(name), kind)), None)
+def _hint(file: Any) -> str:
+    if read_dataset(file, ID) is not None:
+        return "it was recorded from a stream without images, and only images can be played"
+    names = candidates(file)
+    return (
+        f"name the one with the frames by --dataset: {', '.join(names)}"
+        if names
+        else "it holds no images at all"
+    )
 
 
 class Player:

@@ -1,14 +1,16 @@
 """Where simulated frames come from: made up, an .npy file, or an HDF5 dataset. Files are played in a loop."""
 
+import math
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from beamcast.core.errors import DataError, UsageError
+from beamcast.sim.hdf5 import candidates, image_datasets, open_hdf5
 from beamcast.sim.payload import Image, PayloadMaker
+from beamcast.sim.stack import FrameStack, image_dimensions
 
 # Frames that repeat unchanged are kept ready to publish up to this much memory, else copied one by one.
 _CYCLE_BUDGET_BYTES = 512 * 2**20
@@ -18,8 +20,8 @@ class FrameSource(Protocol):
     """Gives the image for each frame id."""
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, cols) of every frame."""
+    def shape(self) -> tuple[int, ...]:
+        """(rows, cols) of every frame, or (rows, cols, colours)."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -51,40 +53,42 @@ class RandomSource:
 
 
 class StackSource:
-    """Frames of a stack (frames, rows, cols): a NumPy array, a memory map or an open HDF5 dataset."""
+    """Frames of a stack: NumPy arrays, memory maps or open HDF5 datasets, whose last two dimensions are an image (three
+    with colours) and whose others count frames. Played in a loop."""
 
-    def __init__(self, stack: Any, *, name: str) -> None:
-        if len(stack.shape) != 3 or 0 in stack.shape:
-            raise DataError(
-                f"{name} has shape {tuple(stack.shape)}; needed are (rows, cols) or (frames, rows, cols)"
-            )
-        self._stack = stack
-        self.frames = int(stack.shape[0])
-        self.shape = (int(stack.shape[1]), int(stack.shape[2]))
-        # Files may be big-endian; pvAccess and the processors expect the native order.
-        self.dtype = np.dtype(stack.dtype).newbyteorder("=")
+    def __init__(self, *parts: Any, name: str) -> None:
+        """DataError for arrays that hold no frames, or frames of different shapes."""
+        shape = tuple(parts[0].shape)
+        if len(shape) < 2 or 0 in shape:
+            raise DataError(f"{name} has shape {shape}; needed are (rows, cols) or (frames, rows, cols)")
+        self._stack = FrameStack(parts, axes=len(shape) - image_dimensions(shape), name=name)
+        self.name = name
+        self.frames = self._stack.frames
+        self.shape = self._stack.shape
+        self.dtype = self._stack.dtype
 
     def frame(self, frame_id: int) -> Image:
-        return np.asarray(self._stack[frame_id % self.frames], dtype=self.dtype)
+        return self._stack.image(frame_id % self.frames)
 
     def cycle(self) -> Sequence[Image] | None:
-        size_bytes = self.frames * self.shape[0] * self.shape[1] * self.dtype.itemsize
+        size_bytes = self.frames * math.prod(self.shape) * self.dtype.itemsize
         if size_bytes > _CYCLE_BUDGET_BYTES:
             return None
         return tuple(self.frame(index) for index in range(self.frames))
 
 
 def open_source(path: Path, dataset: str | None = None) -> StackSource:
-    """Frames from an .npy file, or from ``dataset`` of an HDF5 file (not needed if only one can be meant).
+    """Frames from an .npy file, or from ``dataset`` of an HDF5 file (not needed if only one can be meant), which may be
+    a group of numbered datasets.
 
     A two-dimensional array is one frame. Raises `DataError` for a file that cannot be used, `UsageError` if
     h5py is missing or the dataset must be named.
     """
+    if path.suffix != ".npy":
+        return _open_hdf5(path, dataset)
     if not path.is_file():
         raise DataError(f"no such file: {path}")
-    if path.suffix == ".npy":
-        return StackSource(_as_stack(_load_npy(path)), name=str(path))
-    return _open_hdf5(path, dataset)
+    return StackSource(_load_npy(path), name=str(path))
 
 
 def _load_npy(path: Path) -> Image:
@@ -95,34 +99,18 @@ def _load_npy(path: Path) -> Image:
     return array
 
 
-def _as_stack(array: Any) -> Any:
-    return array[np.newaxis] if len(array.shape) == 2 else array
-
-
 def _open_hdf5(path: Path, dataset: str | None) -> StackSource:
-    try:
-        import h5py
-    except ImportError as error:
-        raise UsageError("reading HDF5 files needs h5py", hint="pip install 'beamcast[files]'") from error
-    # Importing it registers the compressions detectors write (bitshuffle, zstd); plain files work without.
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401
-    try:
-        file = h5py.File(path, "r")  # Stays open with the source, which reads from it.
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as HDF5: {error}") from error
-    name = dataset or _only_dataset(file, h5py.Dataset, path)
-    if not isinstance(file.get(name), h5py.Dataset):
-        raise DataError(
-            f"{path} has no dataset {name!r}; it has {', '.join(_datasets(file, h5py.Dataset)) or 'none'}"
-        )
-    found = file[name]
-    return StackSource(found[()][np.newaxis] if found.ndim == 2 else found, name=f"{path}:{name}")
+    file = open_hdf5(path)  # Stays open with the source, which reads from it.
+    name = dataset or _only_candidate(file, path)
+    parts = image_datasets(file, name)
+    if parts is None:
+        raise DataError(f"{path} has no dataset {name!r}; it has {', '.join(candidates(file)) or 'none'}")
+    return StackSource(*parts, name=f"{path}:{name}")
 
 
-def _only_dataset(file: Any, kind: Any, path: Path) -> str:
-    names = _datasets(file, kind)
-    stacks = [name for name in names if file[name].ndim == 3] or names
+def _only_candidate(file: Any, path: Path) -> str:
+    names = candidates(file)
+    stacks = [name for name in names if _dimensions(file, name) >= 3] or names
     if len(stacks) != 1:
         raise UsageError(
             f"{path} has {len(stacks)} datasets that could hold frames: {', '.join(stacks)}", hint="name one"
@@ -130,12 +118,5 @@ def _only_dataset(file: Any, kind: Any, path: Path) -> str:
     return stacks[0]
 
 
-def _datasets(file: Any, kind: Any) -> list[str]:
-    names: list[str] = []
-
-    def note(name: str, item: Any) -> None:
-        if type(item) is kind and item.ndim in (2, 3) and item.dtype.kind in "iuf":
-            names.append(name)
-
-    file.visititems(note)
-    return names
+def _dimensions(file: Any, name: str) -> int:
+    return max((len(part.shape) for part in image_datasets(file, name) or ()), default=0)

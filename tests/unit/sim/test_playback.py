@@ -6,14 +6,17 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from eiger_files import write_eiger
 
 from beamcast.core.errors import DataError, UsageError
-from beamcast.core.frame_layout import DATA, ID, TIMESTAMP
+from beamcast.core.frame_layout import DATA, EPOCH, ID, TIMESTAMP
 from beamcast.pva.ndarray import MAX_FRAME_ID, image_view
 from beamcast.sim.pacing import Pacer
 from beamcast.sim.playback import Player, Recording, open_recording, steady
 
 IMAGES = np.arange(5 * 4 * 6, dtype=np.uint16).reshape(5, 4, 6)
+AREA_DETECTOR = "entry/instrument/NDAttributes"
+AD_IMAGES = "entry/instrument/detector/data"
 TIMES_S = np.array([100.0, 100.5, 100.6, 102.0, 102.1])
 
 
@@ -93,6 +96,90 @@ def test_a_dataset_with_another_name_needs_rate_and_ids(tmp_path: Path) -> None:
 def test_a_file_without_frames_is_refused(images: Any) -> None:
     with pytest.raises(DataError, match="holds no frames"):
         Recording(images, name="r.h5")
+
+
+SCAN = np.arange(3 * 4 * 8 * 6, dtype=np.uint16).reshape(3, 4, 8, 6)
+
+
+@pytest.mark.parametrize("attributes", ["grid", "flat", "none"])
+def test_a_grid_scan_of_area_detector_is_played_frame_by_frame(attributes: str, tmp_path: Path) -> None:
+    ids, shape = np.arange(1, 13, dtype=np.int32), (3, 4) if attributes == "grid" else (12,)
+    more = {
+        f"{AREA_DETECTOR}/NDArrayUniqueId": ids.reshape(shape),
+        f"{AREA_DETECTOR}/NDArrayTimeStamp": (1e9 + ids / 10).reshape(shape),
+    }
+    path = write(tmp_path / "scan.h5", **{AD_IMAGES: SCAN}, **(more if attributes != "none" else {}))
+    found = open_recording(path)
+    assert found.frames == 12
+    np.testing.assert_array_equal([found.image(index) for index in range(12)], SCAN.reshape(12, 8, 6))
+    if attributes != "none":
+        assert found.ids.tolist() == ids.tolist()
+        np.testing.assert_allclose(found.due_s(), np.arange(12) / 10, atol=1e-5)
+
+
+def test_a_scan_that_was_ended_early_has_the_frames_that_were_taken(tmp_path: Path) -> None:
+    ids = np.zeros((3, 4), np.int32)
+    ids[0], ids[1, 0] = [1, 2, 3, 4], 5
+    found = open_recording(
+        write(tmp_path / "scan.h5", **{AD_IMAGES: SCAN, f"{AREA_DETECTOR}/NDArrayUniqueId": ids})
+    )
+    assert found.ids.tolist() == [1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(found.image(4), SCAN[1, 0])
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 6, 3), (5, 3, 8, 6)], ids=["rgb1", "rgb3"])
+def test_colour_images_of_area_detector_stay_whole(shape: tuple[int, ...], tmp_path: Path) -> None:
+    images = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    path = write(tmp_path / "rgb.h5", **{AD_IMAGES: images})
+    with h5py.File(path, "a") as file:
+        file[AD_IMAGES].attrs["NDArrayNumDims"] = np.int32(3)
+    found = open_recording(path)
+    assert found.frames == 5
+    np.testing.assert_array_equal(found.image(4), images[4])
+
+
+def test_a_recorded_stream_of_rows_plays_as_it_was(tmp_path: Path) -> None:
+    rows = IMAGES[:, 0]
+    more = {ID: [3, 4, 6, 7, 9], EPOCH: np.zeros(5, int), TIMESTAMP: TIMES_S}
+    found = open_recording(write(tmp_path / "rows.h5", **{DATA: rows}, **more))
+    server = FakeServer()
+    assert play(Player("c", found, server=server, due_s=steady(5, 1e6)), server) == [3, 4, 6, 7, 9]
+    np.testing.assert_array_equal([image for _, image in server.sent], rows)
+
+
+def test_our_own_recording_of_planes_is_no_grid_scan(tmp_path: Path) -> None:
+    more = {ID: np.arange(3), EPOCH: np.zeros(3, int), TIMESTAMP: TIMES_S[:3]}
+    found = open_recording(write(tmp_path / "planes.h5", **{DATA: SCAN}, **more))
+    assert found.frames == 3
+    np.testing.assert_array_equal(found.image(2), SCAN[2])
+
+
+def test_an_eiger_master_file_plays_with_the_numbers_of_its_images(tmp_path: Path) -> None:
+    found = open_recording(write_eiger(tmp_path, files=2, first=7))
+    assert (found.frames, found.ids.tolist()) == (4, [7, 8, 9, 10])
+    assert int(found.image(3)[0, 0]) == 10
+    with pytest.raises(UsageError, match="--rate"):
+        found.due_s()
+
+
+@pytest.mark.parametrize("never", [0.0, 631152000.0], ids=["1970", "the EPICS epoch"])
+def test_a_time_that_was_never_set_is_no_time(never: float) -> None:
+    found = recording(times_s=np.array([never, 1.7e9, 1.7e9 + 1, never, 1.7e9 + 2]))
+    np.testing.assert_allclose(found.due_s(), [0, 0, 1, 1, 2])
+    with pytest.raises(UsageError, match="--rate"):
+        recording(times_s=np.full(5, never)).due_s()
+
+
+def test_a_pause_of_years_is_refused() -> None:
+    times_s = np.array([5.0, 6.0, 1.7e9, 1.7e9 + 1, 1.7e9 + 2])
+    with pytest.raises(UsageError, match=r"frame 2 would come 19676 days after .*--rate"):
+        recording(times_s=times_s).due_s()
+
+
+def test_a_recording_without_images_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = write(tmp_path / "numbers.h5", **{ID: [1, 2], EPOCH: [0, 0], "entry/fields/total": [1.0, 2.0]})
+    with pytest.raises(DataError, match="recorded from a stream without images"):
+        open_recording(path)
 
 
 def test_what_is_no_hdf5_file_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from eiger_files import write_eiger
 
 from beamcast.core.errors import DataError, UsageError
 from beamcast.sim.payload import PayloadMaker
@@ -58,7 +59,46 @@ def test_several_stacks_must_be_chosen_from(tmp_path: Path, stack: np.ndarray) -
         open_source(tmp_path / "a.h5", "dta")
 
 
-@pytest.mark.parametrize("shape", [(5,), (2, 2, 2, 2), (0, 4, 4)])
+def test_a_grid_scan_and_colour_images_are_played_frame_by_frame(tmp_path: Path) -> None:
+    scan = np.arange(2 * 3 * 4 * 5, dtype=np.uint16).reshape(2, 3, 4, 5)
+    np.save(tmp_path / "scan.npy", scan)
+    source = open_source(tmp_path / "scan.npy")
+    assert (source.frames, source.shape) == (6, (4, 5))
+    assert np.array_equal(source.frame(4), scan[1, 1])
+    colours = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    np.save(tmp_path / "rgb.npy", colours)
+    source = open_source(tmp_path / "rgb.npy")
+    assert (source.frames, source.shape) == (2, (4, 5, 3))
+    assert np.array_equal(source.frame(3), colours[1])
+
+
+@pytest.mark.parametrize("dataset", [None, "/entry/data"])
+def test_the_files_behind_an_eiger_master_are_one_stack(tmp_path: Path, dataset: str | None) -> None:
+    source = open_source(write_eiger(tmp_path, files=11), dataset)
+    assert (source.frames, source.shape) == (22, (4, 5))
+    assert [int(source.frame(index)[0, 0]) for index in range(22)] == list(range(1, 23))
+
+
+def test_a_data_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    master = write_eiger(tmp_path, files=2)
+    master.with_name("take_data_000002.h5").unlink()
+    with pytest.raises(
+        DataError, match=r"data_000002 is in take_data_000002.h5, which can't be opened.*one folder"
+    ):
+        open_source(master)
+    assert open_source(master, "entry/data/data_000001").frames == 2
+
+
+def test_links_that_lead_in_circles_or_nowhere_do_no_harm(tmp_path: Path, stack: np.ndarray) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["entry/scan"] = stack
+        file["entry/again"] = h5py.SoftLink("/entry")
+        file["entry/gone"] = h5py.SoftLink("/nowhere")
+        file["entry/elsewhere"] = h5py.ExternalLink("none.h5", "/data")
+    assert open_source(tmp_path / "a.h5", "entry/scan").frames == 3
+
+
+@pytest.mark.parametrize("shape", [(5,), (), (0, 4, 4)])
 def test_arrays_that_hold_no_frames_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.save(tmp_path / "odd.npy", np.zeros(shape))
     with pytest.raises(DataError, match="needed are"):
