@@ -16,6 +16,7 @@ from beamcast.cli import (
     attach,
     control,
     doctor,
+    examples,
     info,
     keys,
     mirror,
@@ -60,6 +61,7 @@ app.command("collector")(rank.collector)
 app.command("doctor")(doctor.doctor)
 app.command("site-key")(site_key.site_key)
 app.command("sites")(info.sites)
+app.command("examples")(examples.examples)
 app.add_typer(keys.app)
 app.command("schema")(info.schema)
 app.command("version")(info.version)
