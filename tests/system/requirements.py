@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -104,6 +105,22 @@ def _netem() -> str | None:
     return None if tried.returncode == 0 else f"the kernel has no netem: {tried.stderr.strip()}"
 
 
+@cache
+def _small_disk() -> str | None:
+    """A file system of our own of some MB, which can be filled."""
+    with tempfile.TemporaryDirectory() as folder:
+        tried = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if tried.returncode:
+            return f"no right to mount a file system (root has it): {tried.stderr.strip()}"
+        subprocess.run(["umount", folder], check=True)
+    return None
+
+
 def _firewall() -> str | None:
     return _netns() or (_commands("nft") and _commands("iptables"))
 
@@ -114,6 +131,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "netns": _netns,
     "cgroup": _freezer,
     "netem": _netem,
+    "small-disk": _small_disk,
     "firewall": _firewall,
     "haproxy": lambda: _commands("haproxy"),
     "stunnel": lambda: _commands("stunnel4") and _commands("stunnel"),

@@ -11,6 +11,8 @@ from typing import Any, TextIO
 
 import structlog
 
+logger = logging.getLogger(__name__)
+
 _SHARED: list[Any] = [
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -33,9 +35,23 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 class _RunFileHandler(logging.FileHandler):
     """Begins when its folder is there: the run makes it, and removes an older one of the same name."""
 
+    _told = False
+
     def emit(self, record: logging.LogRecord) -> None:
-        if Path(self.baseFilename).parent.is_dir():
-            super().emit(record)
+        try:
+            if Path(self.baseFilename).parent.is_dir():
+                super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A disk that is full, or a folder that is gone, costs the log and nothing else; it is told once."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._told:
+            self._told = True
+            logger.warning("the log %s can't be written: %s", self.baseFilename, error.strerror or error)
 
 
 def _from_others_only_warnings(record: logging.LogRecord) -> bool:
@@ -71,6 +87,6 @@ def configure_logging(*, debug: bool, quiet: bool = False, file: Path | None = N
     root.setLevel(logging.INFO)
     logging.getLogger("beamcast").setLevel(logging.DEBUG if debug else logging.INFO)
     if file is not None:
-        to_file = _RunFileHandler(file, delay=True)
+        to_file = _RunFileHandler(file, delay=True, encoding="utf-8")
         to_file.setFormatter(_formatter(human=False))
         root.addHandler(to_file)

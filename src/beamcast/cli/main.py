@@ -34,6 +34,7 @@ from beamcast.cli import (
 )
 from beamcast.cli.outcome import Quit, error_text
 from beamcast.core.errors import BeamcastError
+from beamcast.core.refusals import refusal
 
 app = typer.Typer(
     name="beamcast",
@@ -77,7 +78,11 @@ def call(arguments: list[str] | None = None) -> int:
         return quitting.status
     except BeamcastError as error:
         return _tell(error)
-    except Exception:  # noqa: BLE001 - the boundary of the process
+    except Exception as error:  # noqa: BLE001 - the boundary of the process
+        refused = refusal(error)
+        if refused is not None:
+            refused.__cause__ = error
+            return _tell(refused)
         traceback.print_exc()
         print("error: this is a fault of beamcast; please report it with the lines above", file=sys.stderr)
         return 1

@@ -127,7 +127,8 @@ def conduct(
     status = run_status(report, allow_lost=allow_lost, error=controller.error)
     if not quiet:
         console.print(summary(report))
-        console.print(f"report: {shown_path(folder.report)}")
+        if controller.report_path is not None:
+            console.print(f"report: {shown_path(controller.report_path)}", soft_wrap=True)
     if controller.error is not None:
         print(error_text(controller.error, debug=debug), file=sys.stderr)
     elif status == LOST:

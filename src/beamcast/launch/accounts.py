@@ -1,6 +1,7 @@
 """The books of a run: heartbeats go in, the report comes out."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,9 +174,10 @@ class Accounts:
             return
         name = format_ranges([frame.key]).replace(":", "-")
         folder = self.run_dir / "failed"
-        folder.mkdir(exist_ok=True)
         path = folder / f"{pool}-{rank}-{name}.txt"
-        path.write_text(frame.traceback)
+        with suppress(OSError):  # its last line is in the report in any case
+            folder.mkdir(exist_ok=True)
+            path.write_text(frame.traceback, encoding="utf-8")
         last_line = frame.traceback.strip().rpartition("\n")[2]
         report = FailedFrameReport(
             pool=pool,

@@ -8,8 +8,10 @@ import logging
 import platform
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 
 from msgspec import structs
 
@@ -19,6 +21,7 @@ from beamcast.core.errors import BeamcastError, UsageError, WorldError
 from beamcast.core.ids import ID_BITS
 from beamcast.core.keyset import encode_keys
 from beamcast.core.lifecycle import RunEvent, RunLifecycle, RunState
+from beamcast.core.refusals import in_words, refusal
 from beamcast.launch.accounts import Accounts
 from beamcast.launch.beside import members_beside
 from beamcast.launch.children import Children
@@ -36,9 +39,10 @@ from beamcast.launch.rundir.lease import RunLease
 from beamcast.launch.rundir.rundir import RunDir
 from beamcast.launch.rundir.statefile import StateFile
 from beamcast.launch.rundir.stop_request import take_request
+from beamcast.launch.rundir.upkeep import Upkeep
 from beamcast.launch.scaling import check_scale, enlarged
 from beamcast.launch.start.starter import GrowingStarter, Starter, make_starter
-from beamcast.observe.report import Report, encode_report, write_report
+from beamcast.observe.report import Report, encode_report
 from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.messages import (
     Answer,
@@ -89,6 +93,9 @@ class Controller:
         self._opened = opened
         self._lease: RunLease | None = None
         self._state_file = StateFile(run_dir.state)
+        self._upkeep = Upkeep(run_dir.path)
+        # Where the final report is; None where it could not be written.
+        self.report_path: Path | None = run_dir.report
         self._lock = threading.RLock()
         self._roster = Roster(plan)
         self._tick_s = max(TICK_S, TICK_S_PER_MEMBER * len(self._roster.members))
@@ -129,9 +136,10 @@ class Controller:
             self._opened()
             try:
                 self._conduct(secret)
-            except BeamcastError as error:
+            except Exception as error:
                 # Who looks later, from elsewhere, has only what is in the run directory.
-                self._fail(error)
+                logger.debug("the run can't go on", exc_info=True)
+                self._fail(_worded(error))
                 self._leave_report()
                 raise
             return self._leave_report()
@@ -140,9 +148,8 @@ class Controller:
         report = self._report()
         assert self._lease is not None
         if not self._lease.lost:
-            write_report(self._dir.report, report)
-            for path in (self._dir.state, self._dir.books):
-                path.unlink(missing_ok=True)
+            self.report_path, trouble = self._dir.leave_report(self._plan.run, report)
+            self._error = self._error or trouble
         self._watch(report)
         return report
 
@@ -261,7 +268,7 @@ class Controller:
             return Scaled(refused=f"ranks of pool {pool} are still leaving; try again in a moment")
         self._plan = self._accounts.plan = enlarged(self._plan, pool, ranks)
         self._accounts.ledger.extend(self._plan.shape(self._plan.pool(pool)))
-        self._dir.write_workflow(self._plan)
+        self._upkeep("the workflow as it is now", partial(self._dir.write_workflow, self._plan))
         coming, leaving = self._roster.scale(self._plan, pool, ranks)
         if not self._plan.dispatches:
             # Nobody hands out their frames one by one: each takes leave of the data distributor.
@@ -341,22 +348,21 @@ class Controller:
             now = time.monotonic()
             pvs.look()
             with self._lock:
-                try:
+                with self._failing():
                     self._tick(now)
-                except BeamcastError as error:
-                    self._fail(error)
                 report = self._report() if now >= next_status else None
                 books = self._due_books(now)
             if books is not None:
-                self._books_file.write(books, now=now)
-            self._ask_more(allocations)
-            moving.ask()
-            allocations.release_given_up()
+                self._upkeep("the books", partial(self._books_file.write, books, now=now))
+            with self._failing():
+                self._ask_more(allocations)
+                moving.ask()
+                allocations.release_given_up()
             if report is not None:
                 period_s = max(STATUS_PERIOD_S, STATUS_PERIOD_S_PER_MEMBER * len(self._roster.members))
                 next_status = now + period_s
                 pvs.update(report)
-                self._state_file(report)
+                self._upkeep("the state file", partial(self._state_file, report))
                 self._watch(report)
                 self._take_stop_request()
 
@@ -368,17 +374,12 @@ class Controller:
     def _ask_more(self, allocations: Allocations) -> None:
         """Ask for the allocations that are wanted. Takes seconds, so not under the lock: heartbeats go on."""
         while allocations.wanted:
-            try:
-                self._start_ranks(allocations.ask(), allocations.wanted[0])
-            except BeamcastError as error:
-                with self._lock:
-                    self._fail(error)
-                return
+            self._start_ranks(allocations.ask(), allocations.wanted[0])
             del allocations.wanted[0]
 
     def _take_stop_request(self) -> None:
         """Hosts that can't reach us leave their request in the run directory."""
-        request = take_request(self._dir.path)
+        request = self._upkeep("the answer to a request to stop", partial(take_request, self._dir.path))
         if request is not None:
             logger.info("%s (pid %d) asks to stop", request.host, request.pid)
             self._stop_asked += 2 if request.at_once else 1
@@ -534,6 +535,16 @@ class Controller:
 
     # -- failures --------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What goes wrong inside, or is refused by the operating system, ends the run in good order."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a fault is raised again
+            worded = in_words(error)
+            with self._lock:
+                self._fail(worded)
+
     def _fail(self, error: BeamcastError) -> None:
         if self._life.state.is_final:
             return
@@ -582,6 +593,12 @@ class Controller:
             if self._allocations is None:
                 return report
             return structs.replace(report, allocations=self._allocations.report(now=time.monotonic()))
+
+
+def _worded(error: Exception) -> BeamcastError:
+    if isinstance(error, BeamcastError):
+        return error
+    return refusal(error) or WorldError(f"{type(error).__name__}: {error}")
 
 
 def _versions() -> dict[str, str]:

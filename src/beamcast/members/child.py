@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def start_member(
 ) -> subprocess.Popen[Any]:
     """Start one member; its output goes to <run_dir>/logs/<name>.log, appended over restarts and bounded."""
     logs = run_dir / "logs"
-    logs.mkdir(exist_ok=True)
+    with suppress(OSError):  # without a place for it there is no log; the member runs all the same
+        logs.mkdir(exist_ok=True)
     log = pump_log(BoundedLog(logs / f"{name.replace('/', '-')}.log"))
     try:
         return subprocess.Popen(

@@ -5,11 +5,15 @@ was stored is there after a SIGKILL, since the pages belong to the kernel. It do
 what lies in the memory of a member does not either.
 """
 
+import logging
 import mmap
+import os
 import struct
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "state"
 # Half a minute at 4000 frames/s; older ones have long been told to the controller. 1 MiB on disk.
@@ -25,12 +29,7 @@ class KeyJournal:
 
     def __init__(self, run_dir: Path, member: str, *, capacity: int = CAPACITY) -> None:
         """Open the journal of a member, with what an earlier process of it has noted."""
-        folder = run_dir / FOLDER
-        folder.mkdir(exist_ok=True)
-        path, size = folder / f"{member}.keys", _HEAD.size + capacity * _WORD.size
-        with path.open("a+b") as file:
-            file.truncate(size)
-            self._map = mmap.mmap(file.fileno(), size)
+        self._map = _mapped(run_dir / FOLDER / f"{member}.keys", _HEAD.size + capacity * _WORD.size)
         self._capacity = capacity
         magic, self._count, _ = _HEAD.unpack_from(self._map)
         if magic != _MAGIC:
@@ -74,3 +73,17 @@ class KeyJournal:
     @mark.setter
     def mark(self, value: int) -> None:
         _WORD.pack_into(self._map, _MARK_AT, value)
+
+
+def _mapped(path: Path, size: int) -> mmap.mmap:
+    """The file in memory. Its room on disk is taken beforehand: a store into a page for which the disk has no room
+    kills the process. Where there is no room, the journal is in memory alone and ends with its process."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            file.truncate(size)
+            return mmap.mmap(file.fileno(), size)
+    except OSError as error:
+        logger.warning("no journal at %s: %s; a successor of this process will know less", path, error)
+        return mmap.mmap(-1, size)

@@ -77,3 +77,11 @@ def test_no_books_and_damaged_ones_say_so(tmp_path: Path) -> None:
     BooksFile(tmp_path, ranks=1).write(Books(version=VERSION + 1, run="r", base="/"), now=1.0)
     with pytest.raises(DataError, match="version"):
         read_books(tmp_path)
+
+
+def test_books_that_the_disk_refuses_wait_for_their_next_turn(tmp_path: Path) -> None:
+    file = BooksFile(tmp_path / "gone", ranks=1)
+    with pytest.raises(FileNotFoundError):
+        file.write(Books(version=VERSION, run="r", base="/"), now=10.0)
+    assert not file.due(10.5, changed_at=9.0), "not twenty times a second"
+    assert file.due(11.5, changed_at=9.0)

@@ -1,6 +1,7 @@
 """One owner for a run directory."""
 
 import os
+import shutil
 import socket
 import threading
 import time
@@ -112,3 +113,11 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not the directory of a run"):
         RunDir(tmp_path).own("r")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_directory_that_is_gone_is_no_sign_of_another_owner(tmp_path: Path) -> None:
+    with RunLease(tmp_path / "run", run="one") as lease:
+        shutil.rmtree(tmp_path / "run")
+        assert lease._check()
+        assert not lease.lost
+    assert not (tmp_path / "run").exists()

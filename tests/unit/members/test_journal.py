@@ -59,3 +59,17 @@ def test_what_is_no_journal_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / FOLDER / "m.keys").write_bytes(b"something else")
     with KeyJournal(tmp_path, "m") as journal:
         assert journal.keys() == []
+
+
+def test_room_on_disk_is_taken_beforehand(tmp_path: Path) -> None:
+    """A store into a mapped page for which a full disk has no room would kill the process (S7)."""
+    with KeyJournal(tmp_path, "mirror", capacity=4096):
+        (path,) = (tmp_path / FOLDER).iterdir()
+        assert path.stat().st_blocks * 512 >= path.stat().st_size >= 4096 * 8
+
+
+def test_a_journal_that_the_disk_refuses_is_kept_in_memory(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).write_text("a file where the folder should be")
+    with KeyJournal(tmp_path, "mirror") as journal:
+        journal.note(1, 2)
+        assert journal.keys() == [1, 2]

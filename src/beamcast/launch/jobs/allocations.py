@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from beamcast.core.refusals import in_words
 from beamcast.launch.jobs.fates import End, Fate, fate_of
 from beamcast.launch.jobs.watch import Heard, JobWatch
 from beamcast.launch.jobs.words import JobState
@@ -47,7 +48,10 @@ class Allocations:
     def ask(self) -> Allocation:
         """Ask for one more; WorldError when it is refused. Takes seconds; one thread, and not under the lock."""
         now = time.monotonic()
-        number, job = self._start.ask()
+        try:
+            number, job = self._start.ask()
+        except OSError as error:
+            raise in_words(error) from error
         allocation = Allocation(number=number, job=job, asked_at=now)
         self._all.append(allocation)
         if not self.queued:

@@ -54,14 +54,16 @@ class BooksFile:
     def __init__(self, run_dir: Path, *, ranks: int) -> None:
         self._path = run_dir / BOOKS_FILE
         self._period_s = max(PERIOD_S, PERIOD_S_PER_RANK * ranks)
-        self._written_at = -1.0
+        self._written_at = self._tried_at = -1.0
 
     def due(self, now: float, *, changed_at: float) -> bool:
         """Whether something has changed, and the last time is long enough ago."""
-        return changed_at > self._written_at and now - self._written_at >= self._period_s
+        return changed_at > self._written_at and now - self._tried_at >= self._period_s
 
     def write(self, books: Books, *, now: float) -> None:
-        """Write them so that a reader sees all or nothing. A disk that is full costs the run nothing but this."""
+        """Write them so that a reader sees all or nothing. OSError when the disk refuses; the older ones are there
+        then, and the next try is due a period later."""
+        self._tried_at = now
         partial = self._path.with_suffix(".partial")
         partial.write_bytes(msgspec.msgpack.encode(books))
         partial.replace(self._path)

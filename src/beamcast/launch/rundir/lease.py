@@ -19,6 +19,7 @@ import psutil
 from msgspec import structs
 
 from beamcast.core.errors import UsageError
+from beamcast.core.refusals import refusal
 from beamcast.launch.rundir.ownership import RENEW_S, STALE_S, Lease, Ownership, judge
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class RunLease:
         self._path = run_dir / LEASE_FILE
         self._lost = threading.Event()
         self._done = threading.Event()
+        self._told = False
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._lease = Lease(
             run=run,
@@ -79,12 +81,15 @@ class RunLease:
         return self._lease.epoch
 
     def __enter__(self) -> Self:
-        self._dir.mkdir(parents=True, exist_ok=True)
-        for _ in range(_ATTEMPTS):
-            if self._take(read_lease(self._dir)):
-                self._thread.start()
-                return self
-            time.sleep(_AGAIN_S)
+        try:
+            self._dir.mkdir(parents=True, exist_ok=True)
+            for _ in range(_ATTEMPTS):
+                if self._take(read_lease(self._dir)):
+                    self._thread.start()
+                    return self
+                time.sleep(_AGAIN_S)
+        except OSError as error:
+            raise refusal(error, doing="a run directory can't be made here") or error from error
         raise UsageError(f"{self._dir} is wanted by several runs at once", hint="give another --run-dir")
 
     def __exit__(
@@ -92,9 +97,12 @@ class RunLease:
     ) -> None:
         self._done.set()
         self._thread.join()
-        if not self._check():
-            return
-        self._write(structs.replace(self._lease, released=True))
+        try:
+            if self._check():
+                self._write(structs.replace(self._lease, released=True))
+        except OSError as trouble:
+            # Whoever comes next sees by the process that the run is over.
+            logger.warning("the lease could not be given back: %s", trouble)
 
     def _take(self, before: Lease | None) -> bool:
         """Become the owner after `before`; False when somebody else was quicker. UsageError when it lives."""
@@ -135,16 +143,25 @@ class RunLease:
             try:
                 if not self._check():
                     return
-                self._lease = structs.replace(self._lease, renewals=self._lease.renewals + 1)
-                self._write(self._lease)
+                self._renew_once()
             except OSError as trouble:
                 # A file server that is away for a moment; for how long we may be silent, others decide.
-                logger.warning("the lease could not be renewed: %s", trouble)
+                if not self._told:
+                    logger.warning("the lease of the run can't be renewed: %s", trouble)
+                self._told = True
+
+    def _renew_once(self) -> None:
+        self._lease = structs.replace(self._lease, renewals=self._lease.renewals + 1)
+        try:
+            self._write(self._lease)
+        except OSError:
+            # On a full disk the time of the file can be set all the same, and others go by that.
+            os.utime(self._path)
 
     def _check(self) -> bool:
-        """Whether the lease is still ours."""
+        """Whether the lease is still ours. A file that is gone, or can't be read, is no sign of another owner."""
         now = read_lease(self._dir)
-        if now is not None and now.token == self._lease.token:
+        if now is None or now.token == self._lease.token:
             return True
         self._lost.set()
         return False

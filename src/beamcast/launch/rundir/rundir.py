@@ -1,17 +1,21 @@
 """The run directory: everything a run leaves behind, and what its members need to find it."""
 
 import shutil
+import tempfile
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from beamcast.config.effective import to_toml
-from beamcast.core.errors import UsageError
+from beamcast.core.errors import UsageError, WorldError
+from beamcast.core.refusals import refusal
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.rundir.books import BOOKS_FILE
 from beamcast.launch.rundir.lease import ASIDE, LEASE_FILE, RunLease
 from beamcast.members.join import SECRET_FILE
 from beamcast.members.journal import FOLDER as JOURNALS
+from beamcast.observe.report import Report, write_report
 from beamcast.security.secret import RunSecret
 
 REPORT_FILE = "report.json"
@@ -77,6 +81,44 @@ class RunDir:
         secret = RunSecret.create()
         secret.write(self.path / SECRET_FILE)
         return secret
+
+    def leave_report(self, run: str, report: Report) -> tuple[Path | None, WorldError | None]:
+        """Write the final report, and remove what only a run that goes on needs. Returns where the report is (None: it
+        could not be written), and what is to be told where it is not in its place: where the run directory can't be
+        written, the report is left in this host's temporary folder."""
+        try:
+            self._write_report(report)
+        except OSError as error:
+            return self._leave_elsewhere(run, report, error)
+        finally:
+            self._forget_state()
+        return self.report, None
+
+    def _write_report(self, report: Report) -> None:
+        try:
+            write_report(self.report, report)
+        except OSError:
+            self._forget_state()  # which may make the room that the report needs
+            write_report(self.report, report)
+
+    def _forget_state(self) -> None:
+        for path in (self.state, self.books):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def _leave_elsewhere(self, run: str, report: Report, why: OSError) -> tuple[Path | None, WorldError]:
+        path: Path | None = None
+        with suppress(OSError):
+            path = Path(tempfile.mkdtemp(prefix=f"beamcast-{run}-")) / REPORT_FILE
+            write_report(path, report)
+        if path is not None and not path.is_file():
+            shutil.rmtree(path.parent, ignore_errors=True)
+            path = None
+        trouble = refusal(why, doing="the report can't be written") or WorldError(
+            f"the report can't be written: {why}", where=str(self.report)
+        )
+        trouble.hint = trouble.hint if path is None else f"It is in {path}"
+        return path, trouble
 
     def write_workflow(self, plan: RunPlan) -> None:
         """The workflow as it is in force."""

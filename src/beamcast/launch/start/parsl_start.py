@@ -17,7 +17,7 @@ from msgspec import structs
 
 from beamcast.config.site import LocalProvider, MpiStart
 from beamcast.core.errors import UsageError, WorldError
-from beamcast.launch.jobs.words import JobEnd, JobState, JobWord
+from beamcast.launch.jobs.words import UNKNOWN, JobEnd, JobState, JobWord
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import (
     allocation_nodes,
@@ -232,7 +232,12 @@ class ParslStart:
     def ask_of(self, job: str) -> JobWord:
         """As `Starter`: a block without a scheduler is processes of this machine."""
         executor = next(each for each in self._kernel.executors.values() if job in each.job_ids_to_block)
-        (status,) = executor.provider.status([job])
+        try:
+            (status,) = executor.provider.status([job])
+        except OSError:
+            return (
+                UNKNOWN  # the provider's own notes can't be read: the disk is full, or somebody removed them
+            )
         if not status.terminal:
             return JobWord(state=JobState.RUNNING)
         if status.exit_code is None:

@@ -12,6 +12,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,10 @@ class SpillStore:
             self._tasks.put(None)
             self._thread.join(timeout=10.0)
         for path in self._folder.glob("*.spilled"):
-            path.unlink(missing_ok=True)
+            self._quietly(partial(path.unlink, missing_ok=True))
 
     def _ask(self, what: str, key: int, pv: Any) -> None:
         if self._thread is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
             self._thread = threading.Thread(target=self._run, name="spill", daemon=True)
             self._thread.start()
         self._tasks.put((what, key, pv))
@@ -113,7 +113,7 @@ class SpillStore:
             elif what == "keep":
                 self._quietly(lambda key=key, pv=pv: self._write(self._path(key, "frame"), pv))  # type: ignore[misc]
             else:
-                self._path(key).unlink(missing_ok=True)
+                self._quietly(lambda key=key: self._path(key).unlink(missing_ok=True))  # type: ignore[misc]
 
     def _report(self, kind: str, key: int, act: Callable[[], Any]) -> None:
         pv, problem, full = None, "", False
@@ -121,7 +121,7 @@ class SpillStore:
             pv = act()
         except OSError as error:
             problem, full = f"disk: {error.strerror}", error.errno in (errno.ENOSPC, errno.EDQUOT)
-            self._path(key).unlink(missing_ok=True)
+            self._quietly(lambda: self._path(key).unlink(missing_ok=True))
         except ValueError as error:
             problem = f"disk: {error}"
         with self._lock:
@@ -135,6 +135,7 @@ class SpillStore:
 
     @staticmethod
     def _write(path: Path, pv: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             for piece in pack(pv):
                 file.write(piece)
