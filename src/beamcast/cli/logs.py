@@ -6,6 +6,7 @@ Of what libraries say, the terminal gets warnings alone; what Parsl says of its 
 
 import logging
 import sys
+import threading
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -74,6 +75,13 @@ def _formatter(*, human: bool, colors: bool = False) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=last)
 
 
+def _tell_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """What ends a thread goes where everything else goes, the run's log too, and not over the view."""
+    name = ended.thread.name if ended.thread is not None else "?"
+    if ended.exc_type is not SystemExit and ended.exc_value is not None:
+        logger.error("the thread %s has ended by an error", name, exc_info=ended.exc_value)
+
+
 def configure_logging(*, debug: bool, quiet: bool = False, file: Path | None = None) -> None:
     """Set up the root logger. On a terminal only warnings are shown (the view shows the rest) unless `debug`."""
     terminal = sys.stderr.isatty()
@@ -86,6 +94,7 @@ def configure_logging(*, debug: bool, quiet: bool = False, file: Path | None = N
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.getLogger("beamcast").setLevel(logging.DEBUG if debug else logging.INFO)
+    threading.excepthook = _tell_of_thread
     if file is not None:
         to_file = _RunFileHandler(file, delay=True, encoding="utf-8")
         to_file.setFormatter(_formatter(human=False))

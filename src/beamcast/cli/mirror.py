@@ -69,7 +69,8 @@ def mirror(
 
         served = stack.enter_context(Mirror())
         where.check()
-        looked_for = [Endpoint.parse(each) for each in servers]
+        # By name where they were given by name: a mirror stands for months, and hosts move.
+        looked_for = [Endpoint.parse(each) for each in source_server or ()]
         standing = StandingMirror(
             served,
             channels,

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from beamcast.core.errors import UsageError
+from beamcast.core.errors import UsageError, WorldError
 from beamcast.pva.endpoint import Endpoint
+from beamcast.pva.resolve import resolved
 
 WorkflowFile = Annotated[Path, typer.Argument(help="The workflow file (TOML).", show_default=False)]
 SiteOption = Annotated[str, typer.Option("--site", help="A shipped site's name or a site file.")]
@@ -40,11 +41,20 @@ def parse_shape(text: str) -> tuple[int, int]:
 
 
 def parse_endpoints(texts: list[str] | None, *, option: str) -> list[str]:
-    """The "host:port" texts, checked; UsageError naming the option."""
-    for text in texts or ():
-        try:
-            if not 0 < Endpoint.parse(text).port < 65536:
-                raise ValueError(text)
-        except ValueError:
-            raise UsageError(f"{option} is HOST:PORT such as 10.0.0.1:5075, not {text!r}") from None
-    return list(texts or ())
+    """The "host:port" texts, with the hosts in numbers. UsageError naming the option, also for a host that nobody
+    knows."""
+    return [str(_endpoint(text, option)) for text in texts or ()]
+
+
+def _endpoint(text: str, option: str) -> Endpoint:
+    try:
+        endpoint = Endpoint.parse(text)
+        if not 0 < endpoint.port < 65536 or ":" in endpoint.host:
+            raise ValueError(text)
+    except ValueError:
+        ipv6 = ", with an IPv4 address: pvAccess speaks no IPv6 here" if text.count(":") > 1 else ""
+        raise UsageError(f"{option} is HOST:PORT such as 10.0.0.1:5075{ipv6}, not {text!r}") from None
+    try:
+        return resolved(endpoint)
+    except WorldError as error:
+        raise UsageError(f"{option} {text}: {error.message}", hint=error.hint) from error

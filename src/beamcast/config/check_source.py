@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from beamcast.config.words import child, nearest, shown
 from beamcast.config.workflow import Workflow
+from beamcast.core.addresses import is_ipv6
 from beamcast.core.errors import Problem
 
 _ADDRESS = re.compile(r"[^\s:]+:([0-9]{1,5})")
@@ -70,7 +71,9 @@ def addresses_fit(workflow: Workflow) -> Iterator[Problem]:
     for address, where in places:
         match = _ADDRESS.fullmatch(address) if address is not None else None
         if address is not None and (match is None or not 0 < int(match[1]) < 65536):
-            yield Problem(f"{shown(address)} is not host:port", where, "Such as '10.0.0.1:5075'")
+            ipv6 = is_ipv6(address) or is_ipv6(address.rpartition(":")[0])
+            reason = "is IPv6, which pvAccess does not speak here" if ipv6 else "is not host:port"
+            yield Problem(f"{shown(address)} {reason}", where, "Such as '10.0.0.1:5075'")
 
 
 def _types_are_known(fields: Mapping[str, object], where: str) -> Iterator[Problem]:

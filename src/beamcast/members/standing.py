@@ -12,6 +12,7 @@ client, and when updates come there the process begins again too.
 
 import asyncio
 import logging
+import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -206,7 +207,7 @@ class StandingMirror:
         for server in self._servers:
             try:
                 found = asyncio.run(asyncio.wait_for(ask(server, source), ASK_TIMEOUT_S))
-            except (OSError, EOFError, TimeoutError):
+            except (OSError, EOFError, ValueError, IndexError, struct.error):
                 continue
             if found is not None:
                 return found

@@ -3,14 +3,20 @@
 import ipaddress
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psutil
 
+from beamcast.core.addresses import is_ipv4, is_ipv6
 from beamcast.core.errors import WorldError
+from beamcast.pva.resolve import numeric
+
+ONLY_IPV4 = "Write an IPv4 address or the name of an interface: pvAccess speaks no IPv6 here"
 
 
 def resolve_address(candidates: Sequence[str]) -> str:
-    """The IPv4 address of the first candidate (an interface name such as "hsn0", or an address) that is here.
+    """The IPv4 address of the first candidate (an interface name such as "hsn0", an address, or a host name
+    with a dot in it) that is here.
 
     WorldError, with what this host does have, when none is.
     """
@@ -20,21 +26,19 @@ def resolve_address(candidates: Sequence[str]) -> str:
     }
     own = {address for addresses in interfaces.values() for address in addresses}
     for candidate in candidates:
-        if _is_address(candidate):
+        if is_ipv6(candidate):
+            raise WorldError(f"{candidate} is an IPv6 address", hint=ONLY_IPV4)
+        if is_ipv4(candidate):
             if candidate in own or ipaddress.ip_address(candidate).is_loopback:
                 return candidate
         elif interfaces.get(candidate):
             return str(interfaces[candidate][0])
+        elif candidate == "localhost" or "." in candidate:
+            with suppress(WorldError):
+                if (address := numeric(candidate)) in own:
+                    return address
     has = ", ".join(f"{name} ({addresses[0]})" for name, addresses in interfaces.items() if addresses)
     raise WorldError(
         f"none of the interfaces {', '.join(candidates)} is on {socket.gethostname()}",
         hint=f"it has: {has}; name one of them in the site file under [network]",
     )
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -22,6 +22,7 @@ response"; the client accepts an address in the response that differs from the s
 """
 
 import asyncio
+import logging
 import os
 import socket
 import struct
@@ -60,10 +61,14 @@ from beamcast.pva.search import (
 
 __all__ = ["Endpoint", "NameServer", "find"]
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 # Names of which one client is told when there is news; beyond that it has to ask again.
 MAX_ASKED = 20000
+# Different faults of its own that are told; each of them once, since clients ask again and again.
+MAX_FAULTS = 20
 # Channels of one client that have the same name: it makes new ones when it looks again.
 MAX_CHANNELS = 50
 # A server that is asked on a client's behalf answers within this time, or not at all.
@@ -194,6 +199,7 @@ class NameServer:
         self._looked_for: set[str] = set()
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._gone = _LocalServers()
+        self._faults: set[str] = set()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -355,8 +361,15 @@ class NameServer:
     def _start(self, work: "Coroutine[None, None, T]") -> "asyncio.Task[T]":
         task = self._loop.create_task(work)
         self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        task.add_done_callback(self._has_ended)
         return task
+
+    def _has_ended(self, task: "asyncio.Task[Any]") -> None:
+        self._connections.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and str(error) not in self._faults and len(self._faults) < MAX_FAULTS:
+            self._faults.add(str(error))
+            logger.error("the name server failed to look for a channel", exc_info=error)
 
     async def _ask_upstream(self, name: str) -> Endpoint | None:
         """Ask the servers, all at once; the first that knows the channel is believed. The others may finish what they

@@ -105,7 +105,9 @@ def find(name_server: Endpoint, channel: str, *, timeout_s: float = 5.0) -> Endp
 async def ask(server: Endpoint, channel: str) -> Endpoint | None:
     """Where `server` says that a channel is served, None when it knows nothing. Any pvAccess server may be asked: the
     conversation begins as the protocol wants it, with the validation of the connection."""
-    reader, writer = await asyncio.open_connection(server.host, server.port)
+    reader, writer = await asyncio.open_connection(server.host, server.port, family=socket.AF_INET)
+    # A host name is looked up anew each time, and what we answer with is in numbers.
+    server = Endpoint(*writer.get_extra_info("peername")[:2])
     try:
         while True:
             header = await reader.readexactly(8)

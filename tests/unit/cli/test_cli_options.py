@@ -21,7 +21,8 @@ def test_other_shapes_are_refused(text: str) -> None:
 
 
 def test_endpoints_are_checked() -> None:
-    assert parse_endpoints(["h:1", "10.0.0.1:65535"], option="--x") == ["h:1", "10.0.0.1:65535"]
+    assert parse_endpoints(["10.0.0.1:65535"], option="--x") == ["10.0.0.1:65535"]
+    assert parse_endpoints(["localhost:1"], option="--x") == ["127.0.0.1:1"]
     assert parse_endpoints(None, option="--x") == []
 
 
@@ -29,6 +30,19 @@ def test_endpoints_are_checked() -> None:
 def test_other_endpoints_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--name-server is HOST:PORT"):
         parse_endpoints([text], option="--name-server")
+
+
+def test_a_host_that_nobody_knows_is_refused_by_name() -> None:
+    with pytest.raises(
+        UsageError, match=r"--x nowhere\.invalid:5075: the host name 'nowhere\.invalid' has no IPv4"
+    ):
+        parse_endpoints(["nowhere.invalid:5075"], option="--x")
+
+
+@pytest.mark.parametrize("text", ["[::1]:5075", "::1:5075"])
+def test_ipv6_is_refused_by_name(text: str) -> None:
+    with pytest.raises(UsageError, match="pvAccess speaks no IPv6 here"):
+        parse_endpoints([text], option="--x")
 
 
 def test_params_are_a_json_object() -> None:

@@ -81,6 +81,10 @@ def test_no_such_file(tmp_path: Path) -> None:
             'name = "m"\n[network.ports]\nfirst = 3000\nlast = 2000',
             "mine.toml: network.ports.first: the first port, 3000, comes after the last, 2000",
         ),
+        (
+            'name = "m"\n[network.cluster]\ninterfaces = ["lo", "::1"]',
+            "mine.toml: network.cluster.interfaces[1]: '::1' is IPv6, which pvAccess does not speak here",
+        ),
         ('name = "m"\n[network.ports]\nfirst = 80', "expected a whole number from 1024 to 65535, got 80"),
         (
             'name = "m"\n[provider]\nkind = "slurm"\nscheduler_options = "#SBATCH -x a\\n-N 2"',

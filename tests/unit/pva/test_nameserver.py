@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beamcast.core.errors import WorldError
+from beamcast.pva import nameserver
 from beamcast.pva.nameserver import MAX_CHANNELS, Endpoint, NameServer, find
 from beamcast.pva.search import REPLY_REQUIRED, UNICAST, parse_search, search_response
 
@@ -258,3 +259,30 @@ def test_nobody_is_sent_to_a_server_of_this_host_that_is_gone(server: NameServer
     elsewhere = Endpoint("192.0.2.1", where.port)
     server.serve_at({"image": elsewhere})
     assert find(server.endpoint, "image") == elsewhere
+
+
+def test_a_server_that_is_given_by_name_is_told_in_numbers(server: NameServer) -> None:
+    """What a search answers with is in numbers; a name in it ended the task that asked, unseen (C2)."""
+    server.serve_at({"up:image": server.endpoint})  # as a pvAccess server answers that means itself
+    by_name = Endpoint("localhost", server.endpoint.port)
+    with NameServer(host=LOOPBACK, port=0) as asking:
+        asking.ask_at({"up:image": by_name})
+        assert find(asking.endpoint, "up:image") == server.endpoint
+    with NameServer(host=LOOPBACK, port=0, upstream=[Endpoint("nowhere.invalid", 1), by_name]) as asking:
+        assert find(asking.endpoint, "up:image") == server.endpoint
+
+
+def test_a_fault_of_a_background_task_is_told_once(
+    server: NameServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(server: Endpoint, name: str) -> None:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(nameserver, "_ask", broken)
+    with NameServer(host=LOOPBACK, port=0, upstream=[server.endpoint]) as asking:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                find(asking.endpoint, "up:image", timeout_s=0.1)
+    (told,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert told.exc_info is not None
+    assert isinstance(told.exc_info[1], KeyError)

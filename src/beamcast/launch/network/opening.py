@@ -14,6 +14,7 @@ from beamcast.members.join import Join, write_join
 from beamcast.pva.control_pv import Take
 from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.messages import Answer, Request
+from beamcast.pva.resolve import resolved
 from beamcast.pva.rpc import RpcEndpoint
 from beamcast.security.secret import RunSecret
 
@@ -24,11 +25,14 @@ CONTROLLER_SILENCE_S = 30.0
 @dataclass(frozen=True, slots=True)
 class Ground:
     """Where the run stands, before anything is started. `interchange_port`: the one that Parsl has to take, where it
-    may not take any."""
+    may not take any. `elsewhere`: who knows the channels of others that are read; `written_to`: who serves those into
+    which pools write."""
 
     sides: Sides
     leases: PortLeases
     interchange_port: int | None
+    elsewhere: dict[str, Endpoint]
+    written_to: dict[str, Endpoint]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,16 @@ class Opened:
 
 
 def find_ground(plan: RunPlan) -> Ground:
-    """This host's addresses, and the port promised to Parsl. WorldError where an address or a port is missing."""
+    """This host's addresses, and the port promised to Parsl. WorldError where an address or a port is missing, or a
+    host name is not known."""
     network = plan.site.network
     sides, leases = find_sides(network), PortLeases(served_ports(network))
     promised = network.forwarder is not None and plan.site.executor == "parsl"
-    return Ground(sides, leases, leases.lease(sides.cluster).port if promised else None)
+    elsewhere = _elsewhere(plan)
+    for endpoint in elsewhere.values():
+        resolved(endpoint)  # it is looked up again each time, but a wrong name is told at once
+    port = leases.lease(sides.cluster).port if promised else None
+    return Ground(sides, leases, port, elsewhere, _written_to(plan))
 
 
 def open_network(
@@ -77,8 +86,8 @@ def open_network(
         lambda at: serve_rpc(at, name_server, RpcEndpoint(join.rpc_channel, secret=secret, handle=handle)),
         lambda served: served.give_up(),
     )
-    names.serve_at({join.rpc_channel: rpc_at, **dict.fromkeys(pvs.channels, pvs_at), **_written_to(plan)})
-    names.ask_at(_elsewhere(plan))
+    names.serve_at({join.rpc_channel: rpc_at, **dict.fromkeys(pvs.channels, pvs_at), **ground.written_to})
+    names.ask_at(ground.elsewhere)
     return Opened(names, pvs)
 
 
@@ -117,4 +126,4 @@ def _elsewhere(plan: RunPlan) -> dict[str, Endpoint]:
 def _written_to(plan: RunPlan) -> dict[str, Endpoint]:
     """The channels of others into which pools write."""
     forwards = (pool.forward for pool in plan.pools)
-    return {each.channel: Endpoint.parse(each.address) for each in forwards if each is not None}
+    return {each.channel: resolved(Endpoint.parse(each.address)) for each in forwards if each is not None}
