@@ -210,10 +210,24 @@ role = "collector"
 input = "save"
 processor = "beamcast.processors.images:SaveImages"
 params = { folder = "pictures" }
+
+[[pools]]
+name = "statistics"
+role = "consumer"
+input = "pictures"
+processor = "beamcast.processors.statistics:FrameStatistics"
+
+[[pools]]
+name = "numbers"
+role = "consumer"
+input = "statistics"
+processor = "beamcast.processors.hdf5:SaveHdf5"
+params = { folder = "numbers" }
 """
 
 
-def test_a_chain_compresses_saves_and_saves_pictures(tmp_path: Path) -> None:
+def test_a_chain_compresses_saves_and_saves_pictures_and_numbers(tmp_path: Path) -> None:
+    """P18 too: the last pool saves what one of dictionaries publishes."""
     report = run(tmp_path, "chain", CHAIN, frames=100)
     assert report["frames"]["lost"] == report["frames"]["failed"] == 0
     assert saved(tmp_path / "data files") == dict.fromkeys(range(1, 101), 1)
@@ -222,6 +236,10 @@ def test_a_chain_compresses_saves_and_saves_pictures(tmp_path: Path) -> None:
     pictures = sorted((tmp_path / "pictures").iterdir())
     assert [int(path.stem.rpartition("-")[2]) for path in pictures] == list(range(1, 101))
     assert all(maker.verify(tifffile.imread(path), number) for number, path in enumerate(pictures, 1))
+    (numbers,) = (tmp_path / "numbers").iterdir()
+    with h5py.File(numbers) as file:
+        found = dict(zip(file[ID][:].tolist(), file["entry/fields/maximum"][:].tolist(), strict=True))
+    assert found == {number: float(maker.make(number).max()) for number in range(1, 101)}
 
 
 DYING = '''

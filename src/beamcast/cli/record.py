@@ -31,7 +31,7 @@ PROCESSOR = "beamcast.processors.hdf5:RecordHdf5"
 
 
 def record(
-    channel: Annotated[str, typer.Argument(help="The channel to record (NTNDArray).", show_default=False)],
+    channel: Annotated[str, typer.Argument(help="The channel to record.", show_default=False)],
     file: Annotated[Path, typer.Argument(help="The HDF5 file to write.", show_default=False)],
     frames: Annotated[int | None, typer.Option(min=1, help="End after exactly so many frames.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.001, help="End after so many seconds.")] = None,

@@ -6,6 +6,8 @@ number of frames that are whole, also while the file grows.
 
 # [frames, rows, columns], one chunk for each frame
 DATA = "entry/data/data"
+# In place of images, where a stream has none: a dataset for each field, `values` and `end` for one that is an array
+FIELDS = "entry/fields"
 # int64, the value of the id field
 ID = "entry/frame/id"
 # int64, which life of the source, from 0

@@ -12,6 +12,7 @@ import numpy as np
 # Entries in a chunk: 8 KiB of ids.
 _CHUNK = 1024
 _TEXT_BYTES = 256
+text_type = np.dtype(f"S{_TEXT_BYTES}")
 
 
 def make_column(group: Any, name: str, dtype: Any, width: tuple[int, ...] = ()) -> Any:
@@ -26,6 +27,11 @@ def put(column: Any, begin: int, end: int, values: Any) -> None:
     """Set the entries from `begin` to `end`, which become the last ones."""
     column.resize(end, axis=0)
     column[begin:end] = values
+
+
+def text_bytes(text: str) -> bytes:
+    """Text as a column holds it."""
+    return text.encode()[:_TEXT_BYTES]
 
 
 class MetadataColumns:
@@ -47,7 +53,7 @@ class MetadataColumns:
 
     def _entry(self, column: Any, value: Any) -> Any:
         if column.dtype.kind == "S":
-            return value.encode()[:_TEXT_BYTES] if isinstance(value, str) else b""
+            return text_bytes(value) if isinstance(value, str) else b""
         width = column.shape[1:]
         array = None if value is None else _numbers(value)
         if array is not None and array.shape == width:
@@ -63,7 +69,7 @@ def _column_for(group: Any, name: str, value: Any) -> Any:
     if path in group or not path.strip("."):
         return None
     if isinstance(value, str):
-        return make_column(group, path, np.dtype(f"S{_TEXT_BYTES}"))
+        return make_column(group, path, text_type)
     array = _numbers(value)
     return None if array is None else make_column(group, path, np.dtype(np.float64), array.shape)
 

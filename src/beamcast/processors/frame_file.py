@@ -16,12 +16,12 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 
 from beamcast.core.errors import DataError, UsageError, WorldError
-from beamcast.core.frame_layout import DATA, EPOCH, ID, METADATA, PARTIAL, TIMESTAMP
+from beamcast.core.frame_layout import EPOCH, ID, METADATA, PARTIAL, TIMESTAMP
 from beamcast.processors.columns import MetadataColumns, make_column, put
+from beamcast.processors.contents import Content, Contents, FieldColumns, ImageColumn, size_bytes
 
 Compression = Literal["none", "gzip", "lz4", "bslz4", "blosc", "zstd"]
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
-Image = np.ndarray[Any, np.dtype[Any]]
 
 # Left free on the disk, for what HDF5 keeps beside the frames, and for others.
 _SPARE_BYTES = 16 * 2**20
@@ -73,7 +73,7 @@ def compression_filter(name: Compression) -> Mapping[str, Any]:
 
 
 class FrameFile:
-    """Frames of one shape and dtype, appended until `close`. For one thread."""
+    """Frames of one shape and dtype, or with the same fields, appended until `close`. For one thread."""
 
     def __init__(self, path: Path) -> None:
         """`path` is the final name. `open` makes the file."""
@@ -83,13 +83,11 @@ class FrameFile:
         self.broken = False
         self._file: Any = None
         self._metadata: Any = None
-        self._shape: tuple[int, ...] = ()
-        self._dtype = np.dtype(np.uint8)
-        self._compressed = False
+        self._contents: Contents | None = None
 
     def open(
         self,
-        image: Image,
+        content: Content,
         metadata: Mapping[str, Any],
         *,
         compression: Compression,
@@ -100,7 +98,6 @@ class FrameFile:
         UsageError when a file of that name is there already, WorldError when it can't be made.
         """
         h5py = load_h5py()
-        self._shape, self._dtype = image.shape, image.dtype
         for path in (self.path, self.partial):
             if path.exists():
                 raise UsageError(f"{path} is there already", hint="nothing is overwritten: move it away")
@@ -110,33 +107,27 @@ class FrameFile:
         except OSError as error:
             raise WorldError(f"{self.partial} can't be made: {error}") from error
         try:
-            self._lay_out(image, metadata, compression, attributes)
+            self._lay_out(content, metadata, compression, attributes)
             self._file.swmr_mode = True
         except (OSError, RuntimeError) as error:
             raise self._break(error) from error
 
     def _lay_out(
         self,
-        image: Image,
+        content: Content,
         metadata: Mapping[str, Any],
         compression: Compression,
         attributes: Mapping[str, str | int],
     ) -> None:
-        file, make = self._file, self._file.create_dataset
+        file = self._file
         file.attrs["default"] = "entry"
         for path, nexus in (("entry", "NXentry"), ("entry/data", "NXdata"), ("entry/frame", "NXcollection")):
             file.create_group(path).attrs["NX_class"] = nexus
         file["entry"].attrs.update({"default": "data", **attributes})
-        file["entry/data"].attrs["signal"] = "data"
-        self._data = make(
-            DATA,
-            shape=(0, *image.shape),
-            maxshape=(None, *image.shape),
-            chunks=(1, *image.shape),
-            dtype=image.dtype,
-            **compression_filter(compression),
-        )
-        self._compressed = compression != "none"
+        if isinstance(content, np.ndarray):
+            self._contents = ImageColumn(file, content, options=compression_filter(compression))
+        else:
+            self._contents = FieldColumns(file, content)
         self._id = make_column(file, ID, np.dtype(np.int64))
         self._epoch = make_column(file, EPOCH, np.dtype(np.int64))
         self._timestamp = make_column(file, TIMESTAMP, np.dtype(np.float64))
@@ -144,35 +135,31 @@ class FrameFile:
         file.create_group(METADATA).attrs["NX_class"] = "NXcollection"
         self._metadata = MetadataColumns(file[METADATA], metadata)
 
-    def fits(self, image: Image) -> bool:
-        """Whether an image has the shape and dtype of the file."""
-        return image.shape == self._shape and image.dtype == self._dtype
+    def fits(self, content: Content) -> bool:
+        """Whether an image, or what a frame has in place of one, is of the same kind as those of the file."""
+        return self._contents is not None and self._contents.fits(content)
 
-    def append(self, frames: Sequence[SavedFrame], images: Sequence[Image]) -> None:
+    def append(self, frames: Sequence[SavedFrame], contents: Sequence[Content]) -> None:
         """Write frames and flush them: when this returns they can be read, whatever becomes of the process.
 
-        DataError when an image does not fit, WorldError when there is no room for them: the file is as it was.
+        DataError when one of `contents` does not fit, WorldError when there is no room for them: the file is as it was.
         WorldError when the disk refuses, now or before: the file is `broken`, and what was flushed stays in it.
         """
-        for image in images:
-            if not self.fits(image):
-                raise DataError(
-                    f"an image of {image.shape} {image.dtype} does not fit into {self.path.name}: "
-                    f"its images are {self._shape} {self._dtype}"
-                )
+        for content in contents:
+            if not self.fits(content):
+                raise DataError(f"{_said(content)} does not fit into {self.path.name}: {self._contents}")
         if self.broken:
             raise WorldError(f"{self.partial} could not be written before")
-        self._check_room(sum(image.nbytes for image in images))
+        self._check_room(sum(map(size_bytes, contents)))
         try:
-            self._write(frames, images, self.frames, self.frames + len(frames))
+            self._write(frames, contents, self.frames, self.frames + len(frames))
         except (OSError, RuntimeError) as error:  # h5py takes either for what the disk refuses
             raise self._break(error) from error
         self.frames += len(frames)
 
-    def _write(self, frames: Sequence[SavedFrame], images: Sequence[Image], begin: int, end: int) -> None:
-        self._data.resize(end, axis=0)
-        for index, image in enumerate(images, begin):
-            self._put_image(index, image)
+    def _write(self, frames: Sequence[SavedFrame], contents: Sequence[Content], begin: int, end: int) -> None:
+        assert self._contents is not None
+        self._contents.write(contents, begin, end)
         self._metadata.write([frame.metadata for frame in frames], begin, end)
         put(self._epoch, begin, end, [frame.epoch for frame in frames])
         put(self._timestamp, begin, end, [frame.timestamp for frame in frames])
@@ -180,14 +167,6 @@ class FrameFile:
         # Last: its length says how many frames are whole.
         put(self._id, begin, end, [frame.id for frame in frames])
         self._id.flush()
-
-    def _put_image(self, index: int, image: Image) -> None:
-        if self._compressed:
-            self._data[index] = image
-        else:
-            # Not through the chunk cache: a third to an eighth of the time, since nothing is copied.
-            start = (index, *(0 for _ in image.shape))
-            self._data.id.write_direct_chunk(start, np.ascontiguousarray(image))
 
     @property
     def metadata_ignored(self) -> int:
@@ -228,3 +207,9 @@ class FrameFile:
             raise WorldError(
                 f"{self.path.parent} has {free} bytes left, too few for {size_bytes} more of frames"
             )
+
+
+def _said(content: Content) -> str:
+    if isinstance(content, np.ndarray):
+        return f"an image of {content.shape} {content.dtype}"
+    return f"an update with the fields {', '.join(content)}"

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from beamcast import __version__
 from beamcast.config.units import Bytes
 from beamcast.core.errors import UsageError, WorldError
-from beamcast.processors.frame_file import Compression, FrameFile, Image, load_h5py
+from beamcast.processors.contents import Content, content_of
+from beamcast.processors.frame_file import Compression, FrameFile, load_h5py
 
 Publish = Literal["frame", "place"]
 # What is written between two flushes: a flush costs about as much as a small frame. The rank holds so many frames.
@@ -22,11 +23,13 @@ _PAUSE_S = 5.0
 
 
 class SaveHdf5:
-    """Writes every frame to `folder/<run>-<pool>-<rank>-<number>.h5` and passes it on.
+    """Writes every frame to `folder/<run>-<pool>-<rank>-<number>.h5` and passes it on: its image, or the fields of an
+    update that has none.
 
     `folder`: relative to the workflow file; made if it is not there. `compression`: of each frame. A file ends after
-    `max_frames` frames, when it is `max_size` or larger, and when shape or dtype of the images change. `batch`: frames
-    between two flushes. `publish`: "frame" passes the frame on without a copy, "place" publishes where it is saved.
+    `max_frames` frames, when it is `max_size` or larger, and when shape or dtype of the images, or the fields, change.
+    `batch`: frames between two flushes. `publish`: "frame" passes the frame on without a copy, "place" publishes where
+    it is saved.
     """
 
     def __init__(
@@ -73,8 +76,8 @@ class SaveHdf5:
 
     def process_batch(self, frames: list[Any]) -> list[Any]:
         """Write and flush the frames; what was published instead of the n-th is the n-th result."""
-        # Before anything is written: a frame without an image fails by itself, when it comes again alone.
-        images = [frame.image for frame in frames]
+        # Before anything is written: a frame that can't be saved fails by itself, when it comes again alone.
+        contents = [content_of(frame) for frame in frames]
         done: dict[int, Any] = {}
         at = 0
         try:
@@ -83,19 +86,19 @@ class SaveHdf5:
                     done[frames[at].key] = self._saved.pop(frames[at].key)
                     at += 1
                     continue
-                at += self._save(frames[at:], images[at:], done)
+                at += self._save(frames[at:], contents[at:], done)
         except BaseException:
             self._saved |= done
             raise
         return [done[frame.key] for frame in frames]
 
-    def _save(self, frames: list[Any], images: list[Image], done: dict[int, Any]) -> int:
+    def _save(self, frames: list[Any], contents: list[Content], done: dict[int, Any]) -> int:
         """Write as many of the frames as go into one file, at least one; returns how many."""
-        file = self._file_for(images[0], frames[0])
-        count = self._run_length(file, images)
+        file = self._file_for(contents[0], frames[0])
+        count = self._run_length(file, contents)
         begin = file.frames
         try:
-            file.append(frames[:count], images[:count])
+            file.append(frames[:count], contents[:count])
         except WorldError:
             self._forget_broken(file)
             raise
@@ -106,20 +109,20 @@ class SaveHdf5:
             self._close()
         return count
 
-    def _run_length(self, file: FrameFile, images: list[Image]) -> int:
-        room = len(images) if self._max_frames is None else self._max_frames - file.frames
-        for count, image in enumerate(images[:room]):
-            if not file.fits(image):
+    def _run_length(self, file: FrameFile, contents: list[Content]) -> int:
+        room = len(contents) if self._max_frames is None else self._max_frames - file.frames
+        for count, content in enumerate(contents[:room]):
+            if not file.fits(content):
                 return count
-        return min(room, len(images))
+        return min(room, len(contents))
 
     def _is_full(self, file: FrameFile) -> bool:
         if self._max_frames is not None and file.frames >= self._max_frames:
             return True
         return self._max_size_bytes is not None and file.size_bytes >= self._max_size_bytes
 
-    def _file_for(self, image: Image, frame: Any) -> FrameFile:
-        if self._file is not None and not self._file.fits(image):
+    def _file_for(self, content: Content, frame: Any) -> FrameFile:
+        if self._file is not None and not self._file.fits(content):
             self._close()
         if self._file is None:
             if self._clock() < self._blocked_until_s:
@@ -128,7 +131,7 @@ class SaveHdf5:
                 )
             file = self._next_file()
             try:
-                file.open(image, frame.metadata, compression=self._compression, attributes=self._attributes)
+                file.open(content, frame.metadata, compression=self._compression, attributes=self._attributes)
             except WorldError:
                 self._forget_broken(file)
                 raise
@@ -175,7 +178,7 @@ class RecordHdf5:
     """Writes frames to one file with a given name: what `beamcast record` runs.
 
     `file`: relative to the folder of the command. `max_frames`: frames after which no more are written (they count as
-    dropped); None: no limit. An image of another shape or dtype than the first is refused.
+    dropped); None: no limit. What is of another kind than the first frame is refused.
     """
 
     batch = _BATCH
@@ -197,17 +200,17 @@ class RecordHdf5:
         """Write and flush the frames, as many as are wanted."""
         room = len(frames) if self._max_frames is None else self._max_frames - self._file.frames
         kept = frames[: max(0, room)]
-        images = [frame.image for frame in kept]
-        if images and not self._opened:
+        contents = [content_of(frame) for frame in kept]
+        if contents and not self._opened:
             self._file.open(
-                images[0],
+                contents[0],
                 kept[0].metadata,
                 compression=self._compression,
                 attributes={"creator": f"beamcast {__version__}"},
             )
             self._opened = True
-        if images:
-            self._file.append(kept, images)
+        if contents:
+            self._file.append(kept, contents)
         return [frame.pv for frame in kept] + [None] * (len(frames) - len(kept))
 
     def stop(self) -> None:

@@ -10,16 +10,21 @@ from typing import Any
 import h5py
 import hdf5plugin  # noqa: F401 - to read what was compressed
 import numpy as np
+import pvaccess
 import pytest
 from file_fakes import SHAPE, context, frame, frames, image_of
 
 from beamcast.config.units import Bytes
 from beamcast.core.errors import DataError, UsageError, WorldError
-from beamcast.core.frame_layout import DATA, EPOCH, ID, METADATA, TIMESTAMP
+from beamcast.core.frame_layout import DATA, EPOCH, FIELDS, ID, METADATA, TIMESTAMP
+from beamcast.core.ids import FrameKey
+from beamcast.pools.frame import Frame
 from beamcast.pools.native import NativeProcessor
 from beamcast.pools.params import checked_arguments
 from beamcast.processors.frame_file import FrameFile
 from beamcast.processors.hdf5 import RecordHdf5, SaveHdf5
+from beamcast.pva.ndarray import ImageReader
+from beamcast.sim.playback import open_recording
 
 
 def started(base: Path, *, rank: int = 3, **options: Any) -> SaveHdf5:
@@ -154,6 +159,100 @@ def test_a_killed_rank_leaves_whole_files_and_all_that_it_acknowledged(tmp_path:
     assert files(tmp_path)[3:] == ["r1-save-0003-00003.h5"]
     with h5py.File(tmp_path / "data" / names[0]) as file:
         assert file[ID][:].tolist() == list(range(10))
+
+
+def update(number: int, structure: dict[str, Any], values: dict[str, Any]) -> Frame:
+    """A frame that is no image, at 1000.5 s and its number."""
+    pv = pvaccess.PvObject(
+        {**structure, "uniqueId": pvaccess.LONG, "timeStamp": pvaccess.PvTimeStamp()},
+        {**values, "uniqueId": number, "timeStamp": pvaccess.PvTimeStamp(1000.5 + number)},
+    )
+    return Frame(pv, FrameKey(number), ImageReader())
+
+
+STRUCTURE = {
+    "total": pvaccess.DOUBLE,
+    "count": pvaccess.INT,
+    "good": pvaccess.BOOLEAN,
+    "name": pvaccess.STRING,
+    "peaks": [pvaccess.FLOAT],
+    "names": [pvaccess.STRING],
+    "fit": {"width": pvaccess.DOUBLE},
+    "either": ({"a": pvaccess.INT},),
+}
+
+
+def test_what_a_pool_of_dictionaries_publishes_is_saved_by_fields(tmp_path: Path) -> None:
+    """P18: every frame failed. Arrays may have another length in each frame."""
+    processor = started(tmp_path, batch=4)
+    given = [
+        update(
+            number,
+            STRUCTURE,
+            {
+                "total": number / 2,
+                "count": number,
+                "good": bool(number % 2),
+                "name": f"n{number}",
+                "peaks": list(range(number)),
+                "names": ["ä"] * (number % 3),
+                "fit": {"width": number * 2.0},
+            },
+        )
+        for number in range(7)
+    ]
+    assert processor.process_batch(given[:4]) == [one.pv for one in given[:4]]
+    processor.process_batch(given[4:])
+    with h5py.File(tmp_path / "data" / "r1-save-0003-00000.h5.partial", swmr=True) as growing:
+        assert growing["entry/fields/total"][:].tolist() == [number / 2 for number in range(7)]
+    processor.stop()
+    with h5py.File(tmp_path / "data" / "r1-save-0003-00000.h5") as file:
+        fields = file[FIELDS]
+        assert file[ID][:].tolist() == list(range(7))
+        assert file[TIMESTAMP][:].tolist() == [1000.5 + number for number in range(7)]
+        assert fields["count"].dtype == np.int32
+        assert fields["good"][:].tolist() == [False, True, False, True, False, True, False]
+        assert fields["name"][:].tolist() == [b"n%d" % number for number in range(7)]
+        assert fields["fit.width"][:].tolist() == [number * 2.0 for number in range(7)]
+        values, ends = fields["peaks/values"], [0, *fields["peaks/end"][:]]
+        assert values.dtype == np.float32
+        for number in range(7):
+            assert values[ends[number] : ends[number + 1]].tolist() == list(range(number))
+        assert fields["names/end"][:].tolist() == [0, 1, 3, 3, 4, 6, 6]
+        assert set(fields["names/values"][:].tolist()) == {"ä".encode()}
+        assert fields.attrs["left_out"].tolist() == ["either"]
+        assert DATA not in file
+
+
+def test_scalars_can_be_recorded_and_images_between_them_are_refused(tmp_path: Path) -> None:
+    """P18: a channel of numbers, as an IOC serves it."""
+    processor = RecordHdf5(file="scalars.h5")
+    processor.start(context(tmp_path))
+    structure = {"value": pvaccess.DOUBLE, "alarm": pvaccess.PvAlarm()}
+    processor.process_batch([update(number, structure, {"value": number + 0.25}) for number in range(3)])
+    with pytest.raises(
+        DataError, match=r"an image of \(6, 8\) uint16 does not fit .* fields are value, alarm.severity"
+    ):
+        processor.process_batch([frame(3)])
+    processor.stop()
+    with h5py.File(tmp_path / "scalars.h5") as file:
+        assert file[f"{FIELDS}/value"][:].tolist() == [0.25, 1.25, 2.25]
+    with pytest.raises(DataError, match="stream without images"):
+        open_recording(tmp_path / "scalars.h5")
+
+
+def test_other_fields_and_images_go_into_files_of_their_own(tmp_path: Path) -> None:
+    processor = started(tmp_path, publish="place")
+    number, text = {"value": pvaccess.DOUBLE}, {"value": pvaccess.STRING}
+    mixed = [update(0, number, {"value": 1.0}), update(1, text, {"value": "a"}), frame(2)]
+    assert [place["index"] for place in processor.process_batch(mixed)] == [0, 0, 0]
+    processor.stop()
+    assert len(files(tmp_path)) == 3
+
+
+def test_an_update_with_nothing_to_save_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="neither an image nor a number or text"):
+        started(tmp_path).process_batch([update(1, {"either": ({"a": pvaccess.INT},)}, {})])
 
 
 def test_ranks_do_not_touch_each_others_files(tmp_path: Path) -> None:
