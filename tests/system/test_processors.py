@@ -310,6 +310,7 @@ class Prints:
 class Crashes:
     def process(self, frame):
         if frame.id == 10:
+            print("this is the last line")
             os.abort()
         return frame.pv
 
@@ -361,9 +362,55 @@ def _check_crash(report: dict[str, Any]) -> None:
 def _check_logs(logs: Path, report: dict[str, Any]) -> None:
     printed = sum(path.stat().st_size for path in logs.glob("prints-0.log*"))
     assert 8_000_000 < printed < 17_000_000, "40 MB were printed"
-    assert "Fatal Python error: Aborted" in "".join(path.read_text() for path in logs.glob("crashes-*.log"))
+    crashed = "".join(path.read_text() for path in logs.glob("crashes-*.log"))
+    assert "Fatal Python error: Aborted" in crashed
+    assert "this is the last line\n" in crashed, "P16: what was printed is in the log at once"
     exits = [frame for frame in report["failed_frames"] if frame["pool"] == "exits"]
     assert [(frame["id"], frame["error"]) for frame in exits] == [("5", "SystemExit: 0")]
+
+
+STARTS_PROCESSES = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+from beside import SCALE
+
+
+def total(image):
+    return SCALE * float(image.sum())
+
+
+class Starts:
+    output = {"total": float}
+
+    def __init__(self, *, method: str):
+        self._method = method
+
+    def start(self, context):
+        self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(self._method))
+
+    def process(self, frame):
+        return {"total": self._pool.submit(total, frame.image).result(30)}
+
+    def stop(self):
+        self._pool.shutdown()
+"""
+
+
+def test_a_processor_may_start_processes_in_any_way(tmp_path: Path) -> None:
+    """C15: by spawn and forkserver all frames were lost, since the new process could not import the file."""
+    (tmp_path / "starts processes").mkdir()
+    (tmp_path / "starts processes" / "starts.py").write_text(STARTS_PROCESSES)
+    (tmp_path / "starts processes" / "beside.py").write_text("SCALE = 2")
+    methods = ("fork", "forkserver", "spawn")
+    pools = [
+        pool(method, "starts processes/starts.py:Starts", f'params = {{ method = "{method}" }}')
+        for method in methods
+    ]
+    report = run(tmp_path, workflow("starts", *pools))
+    assert report["error"] is None
+    for method in methods:
+        assert ranks(report, method) == {"processed": FRAMES, "dropped": 0, "failed": 0}
 
 
 def test_a_pool_that_fails_on_every_frame_fails_the_run_at_its_limit(tmp_path: Path) -> None:

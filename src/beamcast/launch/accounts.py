@@ -1,5 +1,6 @@
 """The books of a run: heartbeats go in, the report comes out."""
 
+import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,9 +31,13 @@ from beamcast.observe.report import (
 )
 from beamcast.pva.messages import Delta, FailedFrame, Heartbeat, MemberId
 
-# A report stays readable, and a traceback of every frame of a long run would fill the disk.
+logger = logging.getLogger(__name__)
+
+# A report stays readable. What is not in its list is in its counts.
 MAX_MISSING_RANGES = 1000
 MAX_KEPT_FAILED_FRAMES = 1000
+# So many files in `failed/`: they are read by people, and a file for each frame of a long run would fill the disk.
+MAX_TRACEBACK_FILES = 100
 
 
 @dataclass(slots=True)
@@ -173,22 +178,33 @@ class Accounts:
         if len(self.failed_frames) >= MAX_KEPT_FAILED_FRAMES:
             return
         name = format_ranges([frame.key]).replace(":", "-")
-        folder = self.run_dir / "failed"
-        path = folder / f"{pool}-{rank}-{name}.txt"
-        with suppress(OSError):  # its last line is in the report in any case
-            folder.mkdir(exist_ok=True)
-            path.write_text(frame.traceback, encoding="utf-8")
-        last_line = frame.traceback.strip().rpartition("\n")[2]
-        report = FailedFrameReport(
-            pool=pool,
-            rank=rank,
-            id=name,
-            error=last_line,
-            traceback_file=str(path.relative_to(self.run_dir)),
-        )
         # A heartbeat whose answer was lost comes again.
-        if report not in self.failed_frames:
-            self.failed_frames.append(report)
+        if any((kept.pool, kept.rank, kept.id) == (pool, rank, name) for kept in self.failed_frames):
+            return
+        error = frame.traceback.strip().rpartition("\n")[2]
+        file = self._traceback_file(frame.traceback, pool=pool, rank=rank, name=name, error=error)
+        self.failed_frames.append(
+            FailedFrameReport(pool=pool, rank=rank, id=name, error=error, traceback_file=file)
+        )
+
+    def _traceback_file(self, text: str, *, pool: str, rank: int, name: str, error: str) -> str:
+        """Where the traceback is: in a new file, or past their number in that of an earlier frame with the same error;
+        "" where there is none."""
+        files = {kept.traceback_file: kept for kept in self.failed_frames if kept.traceback_file}
+        if len(files) >= MAX_TRACEBACK_FILES:
+            alike = (file for file, kept in files.items() if (kept.pool, kept.error) == (pool, error))
+            return next(alike, "")
+        path = self.run_dir / "failed" / f"{pool}-{rank}-{name}.txt"
+        with suppress(OSError):  # its last line is in the report in any case
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        if len(files) == MAX_TRACEBACK_FILES - 1:
+            logger.warning(
+                "failed/ holds %d tracebacks: no more are written; report.json lists the first %d failed frames",
+                MAX_TRACEBACK_FILES,
+                MAX_KEPT_FAILED_FRAMES,
+            )
+        return str(path.relative_to(self.run_dir))
 
     def check_failed(self) -> None:
         """Raise DataError when more frames of a pool have failed than its `max_failed` allows."""

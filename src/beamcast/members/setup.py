@@ -1,6 +1,7 @@
 """The first steps of every member process: parent, signals, log, environment, server port."""
 
 import argparse
+import io
 import logging
 import os
 import random
@@ -83,6 +84,7 @@ def prepare(
     """
     if arguments.parent is not None:
         die_with_parent(arguments.parent)
+    _print_at_once()
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -99,6 +101,14 @@ def prepare(
         environment |= _client_settings(environment)
     apply_environment(environment)
     return Ground(run_dir=arguments.run_dir, join=join, address=address, port=port)
+
+
+def _print_at_once() -> None:
+    """What is printed goes to the log line by line: Python would hold back 8 KB of it, since the log is a pipe. The
+    variable is for processes that a processor starts."""
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _client_settings(ours: dict[str, str]) -> dict[str, str]:

@@ -5,9 +5,7 @@ Which of the two a class is, is decided by its shape (`beamcast.pools.adapter`);
 
 import difflib
 import importlib
-import importlib.util
 import inspect
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from beamcast.pools.native import NativeProcessor
 from beamcast.pools.output import First, Output, Tap
 from beamcast.pools.output_seal import PoolSealer
 from beamcast.pools.params import checked_arguments
+from beamcast.pools.user_file import load_user_file
 
 __all__ = ["Context", "LoadedProcessor", "Station", "load_processor", "open_output"]
 
@@ -145,18 +144,9 @@ def _load_file(path: Path, spec: str) -> ModuleType:
         raise UsageError(
             f"processor {spec!r}: no file {path}", hint="the path is relative to the workflow file"
         )
-    name = f"beamcast_user_{path.stem}"
-    description = importlib.util.spec_from_file_location(name, path)
-    assert description is not None
-    assert description.loader is not None
-    module = importlib.util.module_from_spec(description)
-    # Known under its name and with its folder on the path, it can import what lies beside it and be pickled.
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))
     try:
-        description.loader.exec_module(module)
+        return load_user_file(path)
     except (Exception, SystemExit) as error:  # the user's file may raise anything
         refused = UsageError(f"processor {spec!r}: {path.name} fails: {type(error).__name__}: {error}")
         refused.add_note(traceback.format_exc())
         raise refused from error
-    return module

@@ -2,11 +2,12 @@
 
 A thread of its own writes and reads, in the order asked; a checksum tells a damaged file. What is written is the
 object without pickle (`beamcast.pva.portable`). Spilled files go when they have been read back or the run ends; files
-of given-up frames stay.
+of given-up frames stay, up to a number.
 """
 
 import contextlib
 import errno
+import logging
 import queue
 import struct
 import threading
@@ -20,6 +21,10 @@ import numpy as np
 
 _HEAD = struct.Struct("<4sIQ")  # magic, checksum of all that follows, number of parts
 _MAGIC = b"BCF1"
+# Given-up frames that stay on the disk: enough to try a processor on, where it gives up each frame of a long run.
+MAX_KEPT_FRAMES = 100
+
+logger = logging.getLogger(__name__)
 
 # kind ("written" or "read"), key, the object or None, what went wrong, whether the disk is full
 Done = Callable[..., None]
@@ -64,6 +69,7 @@ class SpillStore:
         self._done = done
         self._tasks: queue.SimpleQueue[tuple[str, int, Any] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._kept: int | None = None
 
     def left(self) -> list[int]:
         """Keys of the frames that lie there already, from a process that was killed; in increasing order."""
@@ -83,8 +89,16 @@ class SpillStore:
             self._ask("forget", key, None)
 
     def keep(self, key: int, pv: Any) -> None:
-        """Keep a frame for later, under the name of its key; no answer."""
-        self._ask("keep", key, pv)
+        """Keep a frame for later, under the name of its key; no answer. Past `MAX_KEPT_FRAMES` none is kept."""
+        if self._kept is None:
+            self._kept = sum(1 for _ in self._folder.glob("*.frame"))
+        self._kept += 1
+        if self._kept <= MAX_KEPT_FRAMES:
+            self._ask("keep", key, pv)
+        elif self._kept == MAX_KEPT_FRAMES + 1:
+            logger.warning(
+                "%s holds %d frames that were given up: no more are kept", self._folder, MAX_KEPT_FRAMES
+            )
 
     def close(self) -> None:
         """Finish what was asked, remove spilled files."""
