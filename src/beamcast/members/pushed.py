@@ -17,6 +17,7 @@ from pyroaring import BitMap64
 
 from beamcast.core.errors import DataError
 from beamcast.core.keyset import encode_keys
+from beamcast.core.spacing import Spacing
 from beamcast.members.audience import COUNT_PERIOD_S, listeners, wait_for_listeners
 from beamcast.members.dispatcher.final import final_acks
 from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
@@ -64,6 +65,7 @@ class PushedResults:
         # A predecessor may have died before it could tell.
         self._tally.processed.extend(self._delivered)
         self._repeats = 0
+        self._spacing = {channel: Spacing() for channel in channels.values()}
         self._follows: dict[int, int] = {}
         self._acks = acks(self._tally) if acks is not None else None
         self.stop = False
@@ -95,8 +97,8 @@ class PushedResults:
             channel = self._channels[message.rank]
             if channel not in self._member.serves:
                 return Taken(known=False)  # this process has taken the place of one that knew
-            for key, parts in zip(message.keys, objects, strict=True):
-                self._publish(channel, key, parts)
+            for at, (key, parts) in enumerate(zip(message.keys, objects, strict=True), start=1):
+                self._publish(channel, key, parts, waiting=len(objects) - at)
             return Taken()
 
     def _open(self, message: Push, record: Any) -> None:
@@ -111,12 +113,16 @@ class PushedResults:
         if len(self._follows) == len(self._channels):
             self._member.now("ready")
 
-    def _publish(self, channel: str, key: int, parts: list[Bytes]) -> None:
+    def _publish(self, channel: str, key: int, parts: list[Bytes], *, waiting: int) -> None:
         if key in self._delivered:
             # Sent again since the answer was lost, or made again since whoever asked had not heard that it is final.
             self._repeats += 1
             self._tally.again.append(key)
             return
+        size_bytes = sum(part.nbytes for part in parts)
+        wait_s = self._spacing[channel].wait_s(time.monotonic(), waiting=waiting, size_bytes=size_bytes)
+        if wait_s:
+            time.sleep(wait_s)
         self._server.update(channel, from_parts(parts))
         self._journal.note(key)
         self._delivered.add(key)

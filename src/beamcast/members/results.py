@@ -17,6 +17,7 @@ from pyroaring import BitMap64
 
 from beamcast.core.ids import ID_BITS
 from beamcast.core.keyset import decode_keys, encode_keys
+from beamcast.core.spacing import Spacing
 from beamcast.members.audience import COUNT_PERIOD_S, listeners, wait_for_listeners
 from beamcast.members.dispatcher.final import final_acks
 from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
@@ -73,6 +74,7 @@ class Results:
         self._released = b""
         self._counted_at = 0.0
         self._repeats = 0
+        self._spacing = Spacing()
         self._acks = acks(self._tally) if acks is not None else None
         self._wanted: tuple[Input, ...] | None = None
         self._began = 0.0
@@ -151,6 +153,11 @@ class Results:
             self._repeats += 1
             self._tally.again.append(key)
             return
+        wait_s = self._spacing.wait_s(
+            time.monotonic(), waiting=len(channel.queue), size_bytes=channel.frame_bytes
+        )
+        if wait_s:
+            time.sleep(wait_s)
         self._server.update(self._channel, pv)
         self._journal.note(key)
         self._delivered.add(key)
