@@ -32,7 +32,7 @@ class Stand:
 
     def how_to_read(self, channel: str) -> str:
         """A line that a user can run elsewhere."""
-        return f"EPICS_PVA_NAME_SERVERS={self.address}:{self.port} pvget {channel}"
+        return f"beamcast watch {channel} --server {self.address}:{self.port}"
 
 
 def environment(address: str, port: int, name_servers: Sequence[str]) -> dict[str, str]:

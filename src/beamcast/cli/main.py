@@ -24,6 +24,7 @@ from beamcast.cli import (
     plan,
     query,
     rank,
+    read,
     record,
     resume,
     run,
@@ -53,6 +54,8 @@ app.command("stop")(query.stop)
 app.command("scale")(scale.scale)
 app.command("control")(control.control)
 app.command("report")(query.report)
+app.command("get")(read.get)
+app.command("watch")(read.watch)
 app.command("sim")(simulate.sim)
 app.command("record")(record.record)
 app.command("mirror")(mirror.mirror)

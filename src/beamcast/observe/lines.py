@@ -42,8 +42,7 @@ def read_line(report: Report) -> str | None:
     """How to read the results while the run lasts; None for a run without result PVs."""
     if not report.result_channels:
         return None
-    channels = " ".join(report.result_channels)
-    return f"EPICS_PVA_NAME_SERVERS={report.name_server} pvget {channels}"
+    return f"beamcast watch {report.result_channels[0]} --server {report.name_server}"
 
 
 def warnings(report: Report) -> list[str]:

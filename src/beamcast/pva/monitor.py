@@ -79,6 +79,13 @@ class LiveMonitor:
             for _ in range(len(queue)):
                 yield queue.get(0)
 
+    def dropped(self) -> int:
+        """Updates that were dropped since a queue was full, the server's or ours; at least so many."""
+        lost = 0
+        for channel, queue in (*self._left, (self._channel, self.queue)):
+            lost += channel.getMonitorCounters().get("nOverruns", 0) + queue.getCounters().get("nRejected", 0)
+        return lost
+
     def close(self) -> None:
         """Stop the monitor."""
         self._channel.stopMonitor()

@@ -116,7 +116,7 @@ def test_the_live_view_has_state_numbers_and_a_line_for_each_rank() -> None:
         ["stats/0", "node7", "ready"],
         ["stats/1", "node7", "ready"],
     ]
-    assert "EPICS_PVA_NAME_SERVERS=127.0.0.1:20001 pvget bl:result" in text
+    assert "beamcast watch bl:result --server 127.0.0.1:20001" in text
 
 
 def test_the_live_view_does_not_outgrow_the_screen() -> None:
