@@ -88,6 +88,14 @@ def test_version_names_what_a_report_of_a_problem_needs(tmp_path: Path) -> None:
     ]
 
 
+def test_the_version_and_the_exit_statuses_are_one_option_away(tmp_path: Path) -> None:
+    """P19."""
+    done = beamcast("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "beamcast")
+    told = " ".join(beamcast("--help", cwd=tmp_path).stdout.split())
+    assert "4 more frames failed than max_failed; 5 a run gave nothing" in told
+
+
 def test_sites_lists_the_shipped_ones(tmp_path: Path) -> None:
     done = beamcast("sites", cwd=tmp_path)
     assert done.returncode == 0

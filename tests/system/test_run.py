@@ -184,7 +184,7 @@ def test_every_frame_reaches_the_beamline_in_order(case: Case, site: str) -> Non
         (0, 0, 300),
         (1, 1, 300),
     ]
-    durations = {"submit_to_ready", "queued", "ready_to_first_result", "streaming", "drain"}
+    durations = {"elapsed", "submit_to_ready", "queued", "ready_to_first_result", "streaming", "drain"}
     assert set(report["timing_s"]) == durations
     assert report["throughput"]["frames_per_s"] > 0
     assert report["throughput"]["bytes_per_s"] > 0

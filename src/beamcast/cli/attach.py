@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from beamcast.cli.outcome import DONE, FAILED, LOST, Quit
+from beamcast.cli.outcome import DONE, Quit, report_status
 from beamcast.cli.query import POLL_S, RunArgument
 from beamcast.cli.runline import Look, RunLine, find_run
 from beamcast.cli.watch import Watch, output_console
@@ -21,8 +21,8 @@ def attach(run: RunArgument) -> None:
     except KeyboardInterrupt:
         print(f"the run goes on; `beamcast attach {run}` comes back, `beamcast stop {run}` ends it")
         raise Quit(DONE) from None
-    console.print(summary(last))
-    raise Quit(_status(last))
+    console.print(summary(last, width=console.width))
+    raise Quit(report_status(last))
 
 
 def _follow(line: RunLine, watch: Watch) -> Report:
@@ -38,13 +38,6 @@ def _follow(line: RunLine, watch: Watch) -> Report:
             remark = look.remark.partition(" left it ")[0]
             print(look.remark, flush=True)
         time.sleep(POLL_S)
-
-
-def _status(report: Report) -> int:
-    """The exit status of `beamcast run`, but for the losses that its workflow allows: the report alone is known."""
-    if report.state != "done":
-        return FAILED
-    return LOST if report.frames.lost else DONE
 
 
 def shown_name(folder: Path, run: str) -> str:

@@ -1,6 +1,7 @@
 """Logging of the commands: the library asks for loggers, here they get their outputs.
 
-Lines for people on a terminal, JSON lines otherwise, both on stderr; a run also writes everything to its own file.
+Lines for people on a terminal, JSON lines otherwise, both on stderr. A run writes everything to its own file and shows
+how it is by lines for people: what stands between them is the message alone.
 Of what libraries say, the terminal gets warnings alone; what Parsl says of its allocations is in the run's file.
 """
 
@@ -82,11 +83,21 @@ def _tell_of_thread(ended: threading.ExceptHookArgs) -> None:
         logger.error("the thread %s has ended by an error", name, exc_info=ended.exc_value)
 
 
+class _BareFormatter(logging.Formatter):
+    """The message, after its level where that is a warning or worse."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
 def configure_logging(*, debug: bool, quiet: bool = False, file: Path | None = None) -> None:
-    """Set up the root logger. On a terminal only warnings are shown (the view shows the rest) unless `debug`."""
+    """Set up the root logger. `file`: that of a run. On a terminal only warnings are shown (the view shows the rest)
+    unless `debug`."""
     terminal = sys.stderr.isatty()
     handler = _StderrHandler()
-    handler.setFormatter(_formatter(human=terminal, colors=terminal))
+    bare = file is not None and not terminal
+    handler.setFormatter(_BareFormatter() if bare else _formatter(human=terminal, colors=terminal))
     handler.setLevel(logging.DEBUG if debug else logging.WARNING if terminal or quiet else logging.INFO)
     handler.addFilter(_from_others_only_warnings)
     handler.addFilter(_not_told_at_the_end)

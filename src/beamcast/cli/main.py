@@ -1,17 +1,17 @@
 """The command `beamcast`: its commands, and what becomes of their errors.
 
-Exit status: 0 all is well, 2 the command or a file is wrong, 3 a run lost more frames than its workflow allows,
-1 anything else.
+What exit statuses mean stands in `EXIT_STATUSES`, which `beamcast --help` shows.
 """
 
 import logging
 import os
 import sys
 import traceback
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+import beamcast
 from beamcast.cli import (
     attach,
     control,
@@ -37,13 +37,40 @@ from beamcast.cli.outcome import Quit, error_text
 from beamcast.core.errors import BeamcastError
 from beamcast.core.refusals import refusal
 
+EXIT_STATUSES = (
+    "Exit status: 0 good; 1 failed, or stopped before its end; 2 the command or a file is wrong; 3 a run lost more "
+    "frames than allow_lost; 4 more frames failed than max_failed; 5 a run gave nothing. "
+    "See docs/reference/exit-status.md."
+)
+
 app = typer.Typer(
     name="beamcast",
     help="Launch streaming pools inside batch allocations and bring the results back as PVs.",
+    epilog=EXIT_STATUSES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"beamcast {beamcast.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version of beamcast.", is_eager=True, callback=_tell_version
+        ),
+    ] = False,
+) -> None:
+    """Launch streaming pools inside batch allocations and bring the results back as PVs."""
+
+
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("submit")(submit.submit)

@@ -1,11 +1,11 @@
 """How a command ends: exit statuses and the words on stderr."""
 
-from beamcast.core.errors import BeamcastError, UsageError
+from beamcast.core.errors import BeamcastError
 from beamcast.observe.report import Report
+from beamcast.observe.verdict import verdict_of
 
 DONE = 0
 FAILED = 1
-LOST = 3
 
 
 class Quit(Exception):
@@ -16,21 +16,10 @@ class Quit(Exception):
         self.status = status
 
 
-def run_status(report: Report, *, allow_lost: int, error: BeamcastError | None) -> int:
-    """The exit status of a run."""
-    if isinstance(error, UsageError):
-        return error.exit_code
-    if report.state != "done" or error is not None:
-        return FAILED
-    return LOST if report.frames.lost > allow_lost else DONE
-
-
-def lost_text(report: Report, *, allow_lost: int) -> str:
-    """Why a run that went to its end is not a good one."""
-    return (
-        f"error: {report.frames.lost} of {report.frames.source} frames were lost, and the workflow allows "
-        f"{allow_lost} (allow_lost); the report names them"
-    )
+def report_status(report: Report) -> int:
+    """The exit status of a command that has watched a run to its end."""
+    verdict = verdict_of(report)
+    return FAILED if verdict is None else verdict.exit_status
 
 
 def error_text(error: BeamcastError, *, debug: bool) -> str:

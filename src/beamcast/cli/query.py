@@ -79,9 +79,8 @@ def show(report: Report, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.format(encode_report(report), indent=2).decode())
         return
+    console = output_console()
     if report.state in FINAL:
-        output_console().print(summary(report))
+        console.print(summary(report, width=console.width))
         return
-    elapsed_s = report.timing_s.streaming or 0.0
-    view = live_view(report, elapsed_s=elapsed_s, rate_hz=report.throughput.frames_per_s)
-    output_console().print(view)
+    console.print(live_view(report, width=console.width))

@@ -8,9 +8,10 @@ import typer
 
 from beamcast.cli.ground import on_stop_signals
 from beamcast.cli.options import JsonOption, parse_endpoints
-from beamcast.cli.outcome import FAILED, LOST, Quit
+from beamcast.cli.outcome import FAILED, Quit
 from beamcast.cli.result_lines import as_json as line_of_json
 from beamcast.cli.result_lines import as_text
+from beamcast.observe.verdict import LOST
 from beamcast.results import QUEUE, Result, ResultReader, read_results
 
 RunOrPvArgument = Annotated[

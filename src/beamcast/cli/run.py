@@ -15,7 +15,7 @@ import typer
 
 from beamcast.cli.logs import configure_logging
 from beamcast.cli.options import DebugOption, SetOption, SetSiteOption, SiteOption, WorkflowFile
-from beamcast.cli.outcome import LOST, Quit, error_text, lost_text, run_status
+from beamcast.cli.outcome import Quit, error_text, report_status
 from beamcast.cli.watch import Watch, output_console
 from beamcast.config.check import check_workflow
 from beamcast.config.load import load_site, load_workflow
@@ -123,18 +123,15 @@ def conduct(
         controller = Controller(plan, folder, watch=watch, opened=opened, resumes=resumes)
         _stop_on_signals(controller.ask_stop)
         report = controller.run()
-    allow_lost = plan.workflow.allow_lost
-    status = run_status(report, allow_lost=allow_lost, error=controller.error)
+    status = report_status(report)
     if not quiet:
-        console.print(summary(report))
         if controller.report_path is not None:
             console.print(f"report: {shown_path(controller.report_path)}", soft_wrap=True)
+        console.print(summary(report, width=console.width, told_elsewhere=bool(status)))
     if controller.error is not None:
         print(error_text(controller.error, debug=debug), file=sys.stderr)
-    elif status == LOST:
-        print(lost_text(report, allow_lost=allow_lost), file=sys.stderr)
-    elif status:
-        print(f"error: the run was {report.state}: {report.reason}", file=sys.stderr)
+    elif status and report.verdict is not None:
+        print(f"error: {report.verdict.line}", file=sys.stderr)
     raise Quit(status)
 
 

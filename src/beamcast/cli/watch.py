@@ -7,7 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 
-from beamcast.observe.lines import RateMeter, progress_line, read_line
+from beamcast.observe.lines import failure_line, progress_line, read_line
 from beamcast.observe.report import Report
 from beamcast.observe.tables import live_view
 
@@ -21,11 +21,9 @@ class Watch:
         self._console = console
         self._quiet = quiet
         self._live: Live | None = None
-        self._rate = RateMeter()
-        self._began = time.monotonic()
         self._line_at = float("-inf")
         self._state = ""
-        self._told_how = False
+        self._told: set[str] = set()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._quiet:
@@ -42,21 +40,27 @@ class Watch:
     def __call__(self, report: Report) -> None:
         """Show a report."""
         now = time.monotonic()
-        rate_hz = self._rate.update(report, now)
-        elapsed_s = now - self._began
         if self._live is not None:
-            self._live.update(live_view(report, elapsed_s=elapsed_s, rate_hz=rate_hz), refresh=True)
+            size = self._console.size
+            self._live.update(live_view(report, width=size.width, height=size.height), refresh=True)
         elif not self._quiet and (now - self._line_at >= LINE_PERIOD_S or report.state != self._state):
             self._line_at = now
             self._state = report.state
-            print(progress_line(report, elapsed_s=elapsed_s, rate_hz=rate_hz), flush=True)
-            self._tell_how_to_read(report)
+            print(progress_line(report), flush=True)
+            self._tell_once(report)
 
-    def _tell_how_to_read(self, report: Report) -> None:
+    def _tell_once(self, report: Report) -> None:
+        """What stands on a screen all the time is a line of its own elsewhere."""
         line = read_line(report)
-        if line is not None and report.state == "streaming" and not self._told_how:
-            self._told_how = True
-            print(f"read the result: {line}", flush=True)
+        if line is not None and report.state == "streaming":
+            self._say("read", f"read the result: {line}")
+        if (failure := failure_line(report)) is not None:
+            self._say("failure", failure)
+
+    def _say(self, what: str, line: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            print(line, flush=True)
 
 
 def output_console() -> Console:

@@ -354,7 +354,10 @@ class Pool(Struct, frozen=True, kw_only=True):
     )
     max_failed: Annotated[
         Annotated[int, Meta(ge=0)] | None,
-        Meta(description="failed frames after which the pool fails; absent: no limit"),
+        Meta(
+            description="failed frames that are allowed in the pool, more end the run; absent: the run ends when the "
+            "first 100 all fail, and is no good one when more frames fail than come through"
+        ),
     ] = None
     restart: Annotated[Restart, Meta(description="what happens when a rank dies")] = Restart()
 

@@ -4,6 +4,7 @@
     ├── UsageError        you used it wrongly: correct the command or the file (exit status 2)
     │   └── ConfigError   a workflow file, site file or --set is wrong; carries every problem found
     ├── DataError         the frames, metadata or files are not what was promised
+    │   └── TooManyFailed more frames failed than the workflow allows (exit status 4)
     └── WorldError        the network, the scheduler or a process failed; says whether a retry may help
 
 Every error travels between processes by pickle (Parsl does so), which calls the class with the message alone
@@ -85,6 +86,12 @@ class ConfigError(UsageError):
 
 class DataError(BeamcastError):
     """The data are wrong: a frame, a metadata update or a data file is not what was promised."""
+
+
+class TooManyFailed(DataError):
+    """A processor has failed on more frames than the workflow allows."""
+
+    exit_code = 4
 
 
 class WorldError(BeamcastError):

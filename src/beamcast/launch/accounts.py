@@ -2,21 +2,25 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from pyroaring import BitMap64
 
-from beamcast.core.errors import DataError
+from beamcast.core.errors import DataError, TooManyFailed
+from beamcast.core.failures import failed_text, gives_up
 from beamcast.core.ids import format_ranges
 from beamcast.core.keyset import decode_keys
-from beamcast.core.ledger import FrameTotals, Ledger
+from beamcast.core.ledger import FrameTotals, Ledger, RankCounts
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.launch.rundir.books import VERSION, Books
 from beamcast.launch.turn_check import turns_of
+from beamcast.observe.rates import RecentRates
 from beamcast.observe.report import (
     FailedFrameReport,
     Frames,
@@ -29,6 +33,7 @@ from beamcast.observe.report import (
     Throughput,
     Timing,
 )
+from beamcast.observe.verdict import FINAL, failure_text
 from beamcast.pva.messages import Delta, FailedFrame, Heartbeat, MemberId
 
 logger = logging.getLogger(__name__)
@@ -42,15 +47,18 @@ MAX_TRACEBACK_FILES = 100
 
 @dataclass(slots=True)
 class Moments:
-    """When things happened, in seconds of the monotonic clock; None: not yet."""
+    """When things happened, in seconds of the monotonic clock; None: not yet. `began`: the same as `submitted`, by the
+    calendar."""
 
     submitted: float
+    began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     allocated: float | None = None
     ready: float | None = None
     started: float | None = None
     first_result: float | None = None
     stream_end: float | None = None
     drained: float | None = None
+    ended: float | None = None
 
     def timing(self) -> Timing:
         """The durations between them."""
@@ -58,11 +66,13 @@ class Moments:
         def between(first: float | None, second: float | None) -> float | None:
             return None if first is None or second is None else round(second - first, 6)
 
+        now = time.monotonic()
         return Timing(
+            elapsed=between(self.submitted, self.ended or now),
             submit_to_ready=between(self.submitted, self.ready),
             queued=between(self.submitted, self.allocated),
             ready_to_first_result=between(self.ready, self.first_result),
-            streaming=between(self.started, self.stream_end or time.monotonic()),
+            streaming=between(self.started, self.stream_end or now),
             drain=between(self.stream_end, self.drained),
         )
 
@@ -77,6 +87,7 @@ class Accounts:
     moments: Moments
     failed_frames: list[FailedFrameReport] = field(default_factory=list)
     changed_at: float = 0.0
+    rates: RecentRates = field(default_factory=RecentRates)
 
     resumed: int = 0
     had_frames: bool = False
@@ -181,7 +192,7 @@ class Accounts:
         # A heartbeat whose answer was lost comes again.
         if any((kept.pool, kept.rank, kept.id) == (pool, rank, name) for kept in self.failed_frames):
             return
-        error = frame.traceback.strip().rpartition("\n")[2]
+        error = frame.traceback.strip().rpartition("\n")[2].removeprefix(f"{DataError.__module__}.")
         file = self._traceback_file(frame.traceback, pool=pool, rank=rank, name=name, error=error)
         self.failed_frames.append(
             FailedFrameReport(pool=pool, rank=rank, id=name, error=error, traceback_file=file)
@@ -207,25 +218,31 @@ class Accounts:
         return str(path.relative_to(self.run_dir))
 
     def check_failed(self) -> None:
-        """Raise DataError when more frames of a pool have failed than its `max_failed` allows."""
+        """Raise TooManyFailed when more frames of a pool have failed than its `max_failed` allows."""
         for pool in self.plan.pools:
-            if pool.max_failed is None:
+            # Asked twenty times a second: the ranks are counted where there is something to count.
+            kept = next((frame for frame in self.failed_frames if frame.pool == pool.name), None)
+            if kept is None and pool.max_failed is None:
                 continue
-            failed = sum(self.ledger.rank_counts(pool.name, rank).failed for rank in range(pool.ranks))
-            if failed > pool.max_failed:
-                kept = [frame for frame in self.failed_frames if frame.pool == pool.name]
-                example = f": {kept[0].error} (traceback in {kept[0].traceback_file})" if kept else ""
-                raise DataError(
-                    f"{failed} frames failed in pool {pool.name}, max_failed is {pool.max_failed}{example}"
-                )
+            counts = [self.ledger.rank_counts(pool.name, rank) for rank in range(pool.ranks)]
+            failed = sum(count.failed for count in counts)
+            well = sum(count.processed + count.dropped for count in counts)
+            if gives_up(failed=failed, well=well, max_failed=pool.max_failed):
+                example = f": {failure_text(kept, where=True)}" if kept else ""
+                told = failed_text(failed=failed, pool=pool.name, max_failed=pool.max_failed)
+                raise TooManyFailed(f"{told}{example}")
 
     def report(
         self, roster: Roster, *, state: str, reason: str, name_server: str, versions: dict[str, str]
     ) -> Report:
         """Everything that is known now."""
         totals = self.ledger.totals()
+        if state in FINAL and self.moments.ended is None:
+            self.moments.ended = time.monotonic()
         timing = self.moments.timing()
         seconds = timing.streaming or 0.0
+        counts = self._counts(roster)
+        rates = {} if state in FINAL else self._rates(totals, counts)
         over = self.moments.drained is not None and not totals.lost
         return Report(
             run=self.plan.run,
@@ -243,7 +260,10 @@ class Accounts:
                 PoolReport(
                     name=pool.name,
                     role=pool.role,
-                    ranks=tuple(self._rank(record, seconds) for record in roster.ranks[pool.name]),
+                    ranks=tuple(
+                        self._rank(record, counts, seconds, rates) for record in roster.ranks[pool.name]
+                    ),
+                    max_failed=pool.max_failed,
                     turns=turns_of(self.plan, pool, roster.ranks[pool.name], self.ledger)
                     if over and pool.name not in roster.reshaped
                     else "",
@@ -252,11 +272,23 @@ class Accounts:
             ),
             source=self._source(roster),
             timing_s=timing,
-            throughput=self._throughput(roster, totals, seconds),
+            throughput=self._throughput(roster, totals, seconds, rates),
             versions=versions,
             metadata=self._metadata(roster),
             resumed=self.resumed,
+            began=self.moments.began,
+            allow_lost=self.plan.workflow.allow_lost,
         )
+
+    def _counts(self, roster: Roster) -> dict[MemberId, RankCounts]:
+        members = [record.identity for ranks in roster.ranks.values() for record in ranks]
+        return {member: self.ledger.rank_counts(member.pool, member.rank) for member in members}
+
+    def _rates(self, totals: FrameTotals, counts: Mapping[MemberId, RankCounts]) -> dict[str, float]:
+        """Frames per second in the last seconds: of the run ("") and of each rank ("stats/0")."""
+        ended = totals.collected + totals.dropped + totals.failed
+        processed = {str(member): count.processed for member, count in counts.items()}
+        return self.rates.look({"": ended, **processed}, now=time.monotonic())
 
     def _missing(self) -> tuple[MissingIds, ...]:
         return tuple(
@@ -270,9 +302,16 @@ class Accounts:
             for missing in self.ledger.missing()
         )
 
-    def _rank(self, record: MemberRecord, seconds: float) -> RankReport:
-        counts = self.ledger.rank_counts(record.identity.pool, record.identity.rank)
+    def _rank(
+        self,
+        record: MemberRecord,
+        all_counts: Mapping[MemberId, RankCounts],
+        seconds: float,
+        rates: Mapping[str, float],
+    ) -> RankReport:
+        counts = all_counts[record.identity]
         where = record.whereabouts
+        mean = counts.processed / seconds if seconds else 0.0
         return RankReport(
             rank=record.identity.rank,
             host=where.host if where else "",
@@ -283,7 +322,7 @@ class Accounts:
             processed=counts.processed,
             dropped=counts.dropped,
             failed=counts.failed,
-            rate_hz=round(counts.processed / seconds, 3) if seconds else 0.0,
+            rate_hz=round(rates.get(str(record.identity), mean), 3),
             queued=record.counters.queued,
             server_overruns=record.counters.server_overruns,
             receiver_rejected=record.counters.receiver_rejected,
@@ -317,13 +356,16 @@ class Accounts:
         intake = roster.members.get("intake")
         return SourceReport(refused=intake.counted("refused") if intake is not None else 0)
 
-    def _throughput(self, roster: Roster, totals: FrameTotals, seconds: float) -> Throughput:
+    def _throughput(
+        self, roster: Roster, totals: FrameTotals, seconds: float, rates: Mapping[str, float]
+    ) -> Throughput:
         if not seconds:
             return Throughput()
         first = [pool.name for pool in self.plan.pools if pool.input == "source"]
         received = sum(record.counters.bytes_received for name in first for record in roster.ranks[name])
         return Throughput(
-            frames_per_s=round(totals.collected / seconds, 3), bytes_per_s=round(received / seconds, 1)
+            frames_per_s=round(rates.get("", totals.collected / seconds), 3),
+            bytes_per_s=round(received / seconds, 1),
         )
 
 

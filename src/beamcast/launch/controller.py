@@ -43,6 +43,7 @@ from beamcast.launch.rundir.upkeep import Upkeep
 from beamcast.launch.scaling import check_scale, enlarged
 from beamcast.launch.start.starter import GrowingStarter, Starter, make_starter
 from beamcast.observe.report import Report, encode_report
+from beamcast.observe.verdict import verdict_of
 from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.messages import (
     Answer,
@@ -590,9 +591,12 @@ class Controller:
                 name_server=str(self._network.names.endpoint) if self._network is not None else "",
                 versions=_versions(),
             )
-            if self._allocations is None:
-                return report
-            return structs.replace(report, allocations=self._allocations.report(now=time.monotonic()))
+            if self._allocations is not None:
+                allocations = self._allocations.report(now=time.monotonic())
+                report = structs.replace(report, allocations=allocations)
+            if self._error is not None:
+                report = structs.replace(report, error_status=self._error.exit_code)
+            return structs.replace(report, verdict=verdict_of(report))
 
 
 def _worded(error: Exception) -> BeamcastError:

@@ -1,29 +1,16 @@
-"""A run in one line of text, for logs and pipes, and the rate between two reports."""
+"""A run in one line of text, for logs and pipes, and what else is said of it in a line."""
 
+from beamcast.observe.ranks import UP
 from beamcast.observe.report import AllocationReport, Report
+from beamcast.observe.verdict import failure_text
 
 # So many ranks are named in a line.
 MOST_RANKS = 4
 
 
-class RateMeter:
-    """Frames per second between successive reports; seconds of any steady clock. One thread."""
-
-    def __init__(self) -> None:
-        self._before: tuple[float, int] | None = None
-        self.rate_hz = 0.0
-
-    def update(self, report: Report, now: float) -> float:
-        """The rate of frames that reached their end since the last call; the first call gives 0."""
-        ended = report.frames.collected + report.frames.dropped + report.frames.failed
-        if self._before is not None and now > self._before[0]:
-            self.rate_hz = max(ended - self._before[1], 0) / (now - self._before[0])
-        self._before = (now, ended)
-        return self.rate_hz
-
-
-def progress_line(report: Report, *, elapsed_s: float, rate_hz: float) -> str:
-    """State and numbers now."""
+def progress_line(report: Report) -> str:
+    """State and numbers now; the seconds are those since the start of the run."""
+    elapsed_s = report.timing_s.elapsed or 0.0
     if report.state == "queued":
         return f"{elapsed_s:7.1f} s  queued: {allocation_line(report)}"
     frames = report.frames
@@ -33,9 +20,17 @@ def progress_line(report: Report, *, elapsed_s: float, rate_hz: float) -> str:
         f"outstanding {frames.lost}"
     )
     ranks = [rank for pool in report.pools for rank in pool.ranks]
-    up = sum(rank.state in ("ready", "connected", "registered", "running") for rank in ranks)
-    line = f"{elapsed_s:7.1f} s  {report.state}: {numbers}; {rate_hz:.1f} frames/s; ranks {up}/{len(ranks)}"
+    up = sum(rank.state in UP for rank in ranks)
+    rate = f"{report.throughput.frames_per_s:.1f} frames/s"
+    line = f"{elapsed_s:7.1f} s  {report.state}: {numbers}; {rate}; ranks {up}/{len(ranks)}"
     return "; ".join([line, *warnings(report)])
+
+
+def failure_line(report: Report) -> str | None:
+    """The first frame on which a processor failed; None where it failed on none."""
+    if not report.failed_frames:
+        return None
+    return f"first failure: {failure_text(report.failed_frames[0], where=True)}"
 
 
 def read_line(report: Report) -> str | None:

@@ -37,7 +37,8 @@ class MissingIds(Part, frozen=True, kw_only=True):
 
 
 class RankReport(Part, frozen=True, kw_only=True):
-    """One rank. `rate_hz`: frames processed per second of streaming. `node`, `local_rank`, `gpu`, `cpus`: where it
+    """One rank. `rate_hz`: frames processed per second: in the last seconds while the run lasts, over the streaming
+    time when it is over. `node`, `local_rank`, `gpu`, `cpus`: where it
     really sits, as the rank itself says; `misplaced`: how that differs from the plan. `without_metadata`: frames that
     did not have all of their metadata when they were processed or, where the workflow says so, dropped."""
 
@@ -64,18 +65,21 @@ class RankReport(Part, frozen=True, kw_only=True):
 
 
 class PoolReport(Part, frozen=True, kw_only=True):
-    """One pool. `turns`: whether frames arrived in the order of slots, looked at when a run is over that lost nothing;
-    empty: not looked at."""
+    """One pool. `max_failed`: how many frames may fail; None: the default rule. `turns`: whether frames arrived in the
+    order of slots, looked at when a run is over that lost nothing; empty: not looked at."""
 
     name: str
     role: str
     ranks: tuple[RankReport, ...]
     turns: str = ""
+    max_failed: int | None = None
 
 
 class Timing(Part, frozen=True, kw_only=True):
-    """Seconds; None for what did not happen. `queued`: until the allocation began, a part of `submit_to_ready`."""
+    """Seconds; None for what did not happen. `elapsed`: since the run was started, until now or its end. `queued`:
+    until the allocation began, a part of `submit_to_ready`."""
 
+    elapsed: float | None = None
     submit_to_ready: float | None = None
     queued: float | None = None
     ready_to_first_result: float | None = None
@@ -84,7 +88,8 @@ class Timing(Part, frozen=True, kw_only=True):
 
 
 class Throughput(Part, frozen=True, kw_only=True):
-    """Over the streaming time: results per second, and payload bytes that consumers of the source received."""
+    """Over the streaming time: results per second, and payload bytes that consumers of the source received. While the
+    run lasts `frames_per_s` is of the last seconds: frames that reached their end, whatever it was."""
 
     frames_per_s: float = 0.0
     bytes_per_s: float = 0.0
@@ -136,8 +141,19 @@ class AllocationReport(Part, frozen=True, kw_only=True):
     waited_s: float | None = None
 
 
+class Verdict(Part, frozen=True, kw_only=True):
+    """What a run was worth. `word`: good, good but (some frames failed, or were lost and may be), lost, gave nothing,
+    too many failed, stopped or failed. `line`: the same for people. `exit_status`: of the command that watched it."""
+
+    word: str
+    line: str
+    exit_status: int
+
+
 class Report(Part, frozen=True, kw_only=True):
-    """The whole report. `resumed`: how many controllers of the run were killed, and another one went on."""
+    """The whole report. `resumed`: how many controllers of the run were killed, and another one went on. `began`: when
+    this one started it (ISO 8601, UTC). `allow_lost`: lost frames that its workflow allows. `error_status`: the exit
+    status that belongs to the error with which it failed; 0: none. `verdict`: of an ended run."""
 
     run: str
     state: str
@@ -158,6 +174,10 @@ class Report(Part, frozen=True, kw_only=True):
     metadata: tuple[MetadataReport, ...] = ()
     allocations: tuple[AllocationReport, ...] = ()
     resumed: int = 0
+    began: str = ""
+    allow_lost: int = 0
+    error_status: int = 0
+    verdict: Verdict | None = None
 
 
 def encode_report(report: Report) -> bytes:

@@ -1,40 +1,79 @@
 """A report as tables for the terminal (rich renderables); prints nothing itself."""
 
+from collections import Counter
+from typing import Literal
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from beamcast.observe.lines import allocation_line, read_line, refused_line, warnings, without_metadata_line
-from beamcast.observe.report import Report
+from beamcast.observe.layout import Column, flow, table_of, wrapped
+from beamcast.observe.lines import (
+    allocation_line,
+    failure_line,
+    read_line,
+    refused_line,
+    warnings,
+    without_metadata_line,
+)
+from beamcast.observe.ranks import COLORS, ranks_table
+from beamcast.observe.report import FailedFrameReport, Report
+from beamcast.observe.verdict import GOOD, verdict_of
 
-# A live view that is taller than the screen can't be redrawn in place.
+# Without a screen that says how many lines it has.
 LIVE_RANKS = 24
 MAX_IDS_CHARACTERS = 160
-_COLORS = {"done": "green", "streaming": "green", "failed": "red", "cancelled": "yellow", "dead": "red"}
+MOST_ERRORS = 8
+# One that is too narrow for anything.
+LEAST_WIDTH = 40
 
 
-def live_view(report: Report, *, elapsed_s: float, rate_hz: float) -> RenderableType:
-    """State, frames by stage and one line for each rank, now."""
-    head = Text.assemble(
-        (report.run, "bold"), "  ", _state(report.state), f"  {elapsed_s:.1f} s  {rate_hz:.1f} frames/s"
-    )
-    parts: list[RenderableType] = [head]
-    if (jobs := allocation_line(report)) is not None:
-        parts.append(Text(jobs))
-    parts.append(_frames(report, running=True))
-    parts.append(_ranks(report, limit=LIVE_RANKS))
-    parts += [Text(line, style="yellow") for line in warnings(report)]
+def live_view(report: Report, *, width: int, height: int | None = None) -> RenderableType:
+    """State, frames by stage and the ranks, now; of at most `height` lines, if that can be had."""
+    width = max(width, LEAST_WIDTH)
+    head = _head(report, width)
+    below = [Text(line, style="red") for line in _folded(failure_line(report), width)]
+    for warning in warnings(report):
+        below += [Text(line, style="yellow") for line in wrapped(warning, width)]
     if (line := read_line(report)) is not None:
-        parts.append(Text(f"read the result: {line}", style="dim"))
-    return Group(*parts)
+        below += [Text(each, style="dim") for each in wrapped(f"read the result: {line}", width)]
+    lines = LIVE_RANKS
+    if height is not None:
+        # Less one: for the cursor's line.
+        lines = max(height - len(head) - len(below) - 2, len(report.pools) + 1)
+    return Group(*head, ranks_table(report, width=width, lines=lines), *below)
 
 
-def summary(report: Report) -> RenderableType:
-    """What came of a run."""
+def _head(report: Report, width: int) -> list[Text]:
+    """Lines above the ranks."""
+    elapsed_s = report.timing_s.elapsed
+    items = [report.run, report.state]
+    if elapsed_s is not None:
+        items.append(f"{elapsed_s:.1f} s since the start")
+    items.append(f"{report.throughput.frames_per_s:.1f} frames/s now")
+    lines = [Text(line) for line in flow(items, width)]
+    lines[0].stylize("bold", 0, len(report.run))
+    lines[0].highlight_words([report.state], style=COLORS.get(report.state, "cyan"))
+    return [
+        *lines,
+        *(Text(line) for line in _folded(allocation_line(report), width)),
+        *_frames(report, width, running=True),
+    ]
+
+
+def _folded(line: str | None, width: int) -> list[str]:
+    return [] if line is None else wrapped(line, width)
+
+
+def summary(report: Report, *, width: int, told_elsewhere: bool = False) -> RenderableType:
+    """What came of a run; the last line is the verdict. `told_elsewhere`: it is not, and why the run ended is not said
+    either."""
+    width = max(width, LEAST_WIDTH)
     head = Text.assemble((report.run, "bold"), "  ", _state(report.state))
-    if report.reason:
+    if report.state == "done" and report.reason and not told_elsewhere:
         head.append(f"  {report.reason.splitlines()[0]}")
-    parts: list[RenderableType] = [head, _frames(report, running=False), _ranks(report, limit=None)]
+    parts: list[RenderableType] = [head, *_frames(report, width, running=False)]
+    parts.append(ranks_table(report, width=width, lines=None))
     if any(rank.misplaced or rank.gpu for pool in report.pools for rank in pool.ranks):
         parts.append(_places(report))
     if len(report.allocations) > 1 or any(each.reason for each in report.allocations):
@@ -42,65 +81,64 @@ def summary(report: Report) -> RenderableType:
     if wrong := [pool for pool in report.pools if pool.turns not in ("", "as planned")]:
         parts += [Text(f"{pool.name}: {pool.turns}", style="yellow") for pool in wrong]
     if report.metadata:
-        parts += _metadata(report)
+        parts += _metadata(report, width)
     if (line := refused_line(report)) is not None:
         parts.append(Text(line, style="yellow"))
     if report.missing:
         parts.append(_missing(report))
-    if report.failed_frames:
-        parts.append(_failed(report))
-    parts.append(Text(_closing(report)))
+    parts += _failed(report, width)
+    parts += [Text(line) for text in _closing(report) for line in wrapped(text, width)]
+    if not told_elsewhere:
+        parts += verdict_lines(report, width=width)
     return Group(*parts)
 
 
+def verdict_lines(report: Report, *, width: int) -> list[Text]:
+    """What it was worth; nothing while it lasts."""
+    verdict = verdict_of(report)
+    if verdict is None:
+        return []
+    style = "green" if verdict.word == "good" else "yellow" if verdict.exit_status == GOOD else "red"
+    return [Text(line, style=style) for line in wrapped(f"verdict: {verdict.line}", width)]
+
+
 def _state(state: str) -> Text:
-    return Text(state, style=_COLORS.get(state, "cyan"))
+    return Text(state, style=COLORS.get(state, "cyan"))
 
 
-def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+def _table(*columns: str, right: tuple[str, ...] = (), folds: str = "") -> Table:
+    """Only the column that `folds` may be broken."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column != folds)
     return table
 
 
-def _frames(report: Report, *, running: bool) -> Table:
+def _frames(report: Report, width: int, *, running: bool) -> list[Text]:
     frames = report.frames
-    columns = ("source", "received", "processed", "collected", "dropped", "failed")
-    last = "outstanding" if running else "lost"
-    names = (*columns, last, "duplicates")
-    table = _table("frames", *names, right=names)
-    numbers = [str(getattr(frames, name)) for name in columns]
-    bad = "bold red" if frames.lost and not running else ""
-    table.add_row("", *numbers, Text(str(frames.lost), style=bad), str(frames.duplicates))
-    return table
-
-
-def _ranks(report: Report, *, limit: int | None) -> Table:
-    numbers = ("processed", "dropped", "failed", "frames/s", "queue", "deaths")
-    table = _table("rank", "host", "state", *numbers, right=numbers)
-    rows = [(pool.name, rank) for pool in report.pools for rank in pool.ranks]
-    shown = rows if limit is None or len(rows) <= limit else rows[: limit - 1]
-    for pool, rank in shown:
-        counts = (rank.processed, rank.dropped, rank.failed)
-        table.add_row(
-            f"{pool}/{rank.rank}",
-            rank.host or "-",
-            _state(rank.state),
-            *map(str, counts),
-            f"{rank.rate_hz:.1f}",
-            str(rank.queued),
-            str(len(rank.deaths)) if rank.deaths else "",
-        )
-    if len(shown) < len(rows):
-        table.add_row(f"… {len(rows) - len(shown)} more", *[""] * 8)
-    return table
+    items = ["frames:"]
+    items += [
+        f"{name} {getattr(frames, name)}"
+        for name in ("source", "received", "processed", "collected", "dropped", "failed")
+    ]
+    lost = f"{'outstanding' if running else 'lost'} {frames.lost}"
+    items += [lost, f"duplicates {frames.duplicates}"]
+    lines = [Text(line) for line in flow(items, width)]
+    for line in lines:
+        if frames.lost and not running:
+            line.highlight_words([lost], style="bold red")
+        if frames.failed:
+            line.highlight_words([f"failed {frames.failed}"], style="red")
+    return lines
 
 
 def _places(report: Report) -> Table:
     """Where ranks really sat, where there is more to say than the host."""
     table = _table(
-        "rank", "node", "local rank", "GPU", "CPUs", "not as planned", right=("node", "local rank")
+        *("rank", "node", "local rank", "GPU", "CPUs", "not as planned"),
+        right=("node", "local rank"),
+        folds="not as planned",
     )
     rows = [(pool.name, rank) for pool in report.pools for rank in pool.ranks]
     for pool, rank in rows[:LIVE_RANKS]:
@@ -112,40 +150,51 @@ def _places(report: Report) -> Table:
 
 
 def _allocations(report: Report) -> Table:
-    table = _table("allocation", "job", "waited", "nodes", "end", right=("waited",))
+    table = _table("allocation", "job", "waited", "nodes", "end", right=("waited",), folds="end")
     for one in report.allocations:
         waited = f"{one.waited_s:.1f} s" if one.waited_s is not None else ""
         table.add_row(str(one.number), one.job, waited, shortened(",".join(one.nodes)), Text(one.reason))
     return table
 
 
-def _metadata(report: Report) -> list[RenderableType]:
-    counts = ("updates", "matched", "unmatched", "unusable")
-    table = _table("metadata", "channel", *counts, right=counts)
-    for one in report.metadata:
-        table.add_row(one.name, one.channel, *(str(getattr(one, name)) for name in counts))
+def _metadata(report: Report, width: int) -> list[RenderableType]:
+    names, channels = zip(*((one.name, one.channel) for one in report.metadata), strict=True)
+    columns = [Column("metadata", [Text(name) for name in names])]
+    columns.append(Column("channel", [Text(channel) for channel in channels], shrinks=True, leave=1))
+    for count in ("updates", "matched", "unmatched", "unusable"):
+        cells = [Text(str(getattr(one, count))) for one in report.metadata]
+        columns.append(Column(count, cells, right=True))
+    table = table_of(columns, width)
     line = without_metadata_line(report)
     return [table] if line is None else [table, Text(line, style="yellow")]
 
 
 def _missing(report: Report) -> Table:
-    table = _table("lost", "hop", "rank", "ids", right=("lost",))
+    table = _table("lost", "hop", "rank", "ids", right=("lost",), folds="ids")
     for lost in report.missing:
         where = "" if lost.pool is None else lost.pool if lost.rank is None else f"{lost.pool}/{lost.rank}"
         table.add_row(str(lost.count), lost.hop, where, shortened(lost.ids))
     return table
 
 
-def _failed(report: Report) -> Table:
-    table = _table("failed frame", "rank", "error", "traceback")
-    for frame in report.failed_frames[:LIVE_RANKS]:
-        table.add_row(frame.id, f"{frame.pool}/{frame.rank}", Text(frame.error), frame.traceback_file)
-    if len(report.failed_frames) > LIVE_RANKS:
-        table.add_row(f"… {len(report.failed_frames) - LIVE_RANKS} more", "", "", "")
-    return table
+def _failed(report: Report, width: int) -> list[Text]:
+    """Each error once, with how often it came and where its first traceback is."""
+    first: dict[tuple[str, str], FailedFrameReport] = {}
+    for frame in report.failed_frames:
+        first.setdefault((frame.pool, frame.error), frame)
+    counts = Counter((frame.pool, frame.error) for frame in report.failed_frames)
+    lines = []
+    for key, frame in list(first.items())[:MOST_ERRORS]:
+        times = f"{counts[key]} times " if counts[key] > 1 else ""
+        where = f"{frame.pool}/{frame.rank}, frame {frame.id}"
+        where += f": {frame.traceback_file}" if frame.traceback_file else ""
+        lines.append(f"failed: {times}{frame.error} ({'first at ' if times else ''}{where})")
+    if len(first) > MOST_ERRORS:
+        lines.append(f"failed: {len(first) - MOST_ERRORS} more kinds of error; the report names all")
+    return [Text(part, style="red") for line in lines for part in wrapped(line, width)]
 
 
-def _closing(report: Report) -> str:
+def _closing(report: Report) -> list[str]:
     timing = report.timing_s
     parts = [
         f"{name} {seconds:.2f} s"
@@ -162,7 +211,7 @@ def _closing(report: Report) -> str:
     if report.result_channels:
         channels = ", ".join(report.result_channels)
         lines.append(f"result PV: {channels} (while the run lasted: {read_line(report)})")
-    return "\n".join(lines)
+    return lines
 
 
 def shortened(ids: str) -> str:
