@@ -125,6 +125,15 @@ def _firewall() -> str | None:
     return _netns() or (_commands("nft") and _commands("iptables"))
 
 
+@cache
+def _namespace() -> str | None:
+    """A mount namespace of our own, and the right to become another user."""
+    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, text=True, check=False)
+    if tried.returncode or os.geteuid():
+        return "no right to change what a process sees of this host (root has it)"
+    return _commands("setpriv", "mount")
+
+
 CHECKS: dict[str, Callable[[], str | None]] = {
     "slurm": _slurm,
     "mpi": _mpi,
@@ -132,6 +141,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "cgroup": _freezer,
     "netem": _netem,
     "small-disk": _small_disk,
+    "namespace": _namespace,
     "firewall": _firewall,
     "haproxy": lambda: _commands("haproxy"),
     "stunnel": lambda: _commands("stunnel4") and _commands("stunnel"),

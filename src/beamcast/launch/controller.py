@@ -27,6 +27,7 @@ from beamcast.launch.beside import members_beside
 from beamcast.launch.children import Children
 from beamcast.launch.control_desk import ControlDesk
 from beamcast.launch.deaths import Deaths
+from beamcast.launch.host_needs import meet_needs
 from beamcast.launch.jobs.allocations import Allocation, Allocations, RankKey
 from beamcast.launch.jobs.moving import Moving
 from beamcast.launch.jobs.watch import JobWatch, ThisMachine, scheduler_of
@@ -130,6 +131,7 @@ class Controller:
     def run(self) -> Report:
         """From submission to the report. Raises what made it impossible to begin; failures later are in the
         report and in `error`."""
+        meet_needs(self._plan)
         with self._dir.own(self._plan.run) as self._lease:
             secret = self._dir.reopen() if self._resumes else self._dir.create(self._plan)
             if self._plan.dispatches:

@@ -1,5 +1,6 @@
 """One owner for a run directory."""
 
+import errno
 import os
 import shutil
 import socket
@@ -121,3 +122,35 @@ def test_a_run_directory_that_is_gone_is_no_sign_of_another_owner(tmp_path: Path
         assert lease._check()
         assert not lease.lost
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def no_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As BeeGFS and sshfs have it (C8)."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_a_file_system_without_hard_links_has_one_owner_too(tmp_path: Path) -> None:
+    with RunLease(tmp_path, run="one") as first:
+        assert first.epoch == 1
+        with pytest.raises(UsageError, match="a run is going on in"):
+            RunLease(tmp_path, run="two").__enter__()
+    with RunLease(tmp_path, run="two") as second:
+        assert (second.epoch, second.lost) == (2, False)
+    test_of_many_that_want_a_stale_lease_one_gets_it(tmp_path)
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_a_lease_that_was_never_written_to_its_end_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / LEASE_FILE).touch()
+    with pytest.raises(UsageError, match="wanted by several"):
+        RunLease(tmp_path, run="one").__enter__()
+    long_ago = time.time() - STALE_S - 5
+    os.utime(tmp_path / LEASE_FILE, (long_ago, long_ago))
+    with RunLease(tmp_path, run="one") as lease:
+        assert lease.epoch == 1

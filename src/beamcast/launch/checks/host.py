@@ -99,12 +99,26 @@ def run_root(ground: Ground) -> Iterator[Finding]:
             "choose a run_root on a file system with permissions",
         )
     yield from _space(root)
+    yield from _links(root)
     yield from _seen_by_nodes(ground)
     if abs(behind) > CLOCK_TOLERANCE_S:
         yield warn(
             f"the file server's clock is {behind:+.1f} s off this host's",
             "have both follow NTP: leases use it",
         )
+
+
+def _links(root: Path) -> Iterator[Finding]:
+    with tempfile.TemporaryDirectory(dir=root, prefix=".doctor-") as folder:
+        file = Path(folder) / "one"
+        file.touch()
+        try:
+            (Path(folder) / "two").hardlink_to(file)
+        except OSError as error:
+            do = "runs do without; see that only one host at a time starts or resumes a run of the same name"
+            yield warn(
+                f"{root} has no hard links ({error.strerror}), by which a run's one owner is settled", do
+            )
 
 
 def _space(root: Path) -> Iterator[Finding]:

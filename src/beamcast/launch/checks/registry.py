@@ -58,7 +58,7 @@ def check(name: str) -> Callable[[Check], Check]:
 
 
 # The order in which checks are done: the host first, then what it leads to.
-MODULES = ("host", "batch", "frame")
+MODULES = ("host", "system", "batch", "frame")
 
 
 def add_checks() -> None:

@@ -4,6 +4,7 @@ The choice: a file, not a lock. Locks of shared file systems don't reach between
 holds them. Making a hard link is atomic on all of them, so of two that want the lease one gets it.
 """
 
+import errno
 import logging
 import os
 import secrets
@@ -26,6 +27,16 @@ logger = logging.getLogger(__name__)
 
 LEASE_FILE = "lease.json"
 ASIDE = ".lease-"
+# How file systems say that they have no hard links.
+_NO_LINKS = (
+    errno.EPERM,
+    errno.EACCES,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EXDEV,
+    errno.EMLINK,
+    errno.EINVAL,
+)
 _ATTEMPTS = 50
 _AGAIN_S = 0.02
 
@@ -116,10 +127,18 @@ class RunLease:
         fresh.write_bytes(msgspec.json.encode(self._lease))
         try:
             if before is None:
-                return _link(fresh, self._path)
+                return self._begin(fresh)
             return self._replace(before, fresh)
         finally:
             fresh.unlink(missing_ok=True)
+
+    def _begin(self, fresh: Path) -> bool:
+        """The first owner. A lease that can't be read and stays so was left by one that died while it wrote it."""
+        if _link(fresh, self._path):
+            return True
+        if read_lease(self._dir) is None and _age_s(self._path) > STALE_S:
+            self._path.unlink(missing_ok=True)
+        return False
 
     def _replace(self, before: Lease, fresh: Path) -> bool:
         """Of all that want to follow this very owner, the one that makes the claim does."""
@@ -198,6 +217,21 @@ def _link(path: Path, name: Path) -> bool:
     """Give a file a second name, at which nobody may have been before."""
     try:
         os.link(path, name)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _copy(path, name)
+    return True
+
+
+def _copy(path: Path, name: Path) -> bool:
+    """As `_link`, where a file system has no hard links (BeeGFS, sshfs, exFAT): there too only one can make a file.
+    Whoever looks while it is being written sees no lease yet, and looks again."""
+    try:
+        with name.open("xb") as file:
+            file.write(path.read_bytes())
     except FileExistsError:
         return False
     return True

@@ -9,11 +9,11 @@ import argparse
 import ctypes
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from beamcast.core.errors import BeamcastError
+from beamcast.members.host.needs import check_semaphores, make_short_folder, raise_open_files
 from beamcast.members.parent import die_with_parent
 
 # How Parsl's line for a pool begins.
@@ -32,8 +34,6 @@ _PR_SET_CHILD_SUBREAPER = 36
 DESERTED_S = 45.0
 _CONNECT_S = 2.0
 _LOOK_S = 0.2
-# What `multiprocessing` puts below the temporary folder, a socket whose path may have 107 characters.
-_LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 
 
 def command(pool: str) -> str:
@@ -66,12 +66,12 @@ def run_pool(words: Sequence[str]) -> int:
 @contextmanager
 def _temporary_folder() -> Iterator[None]:
     """All that is started below has this folder for temporary files, and it goes with the pool, which is often killed
-    and then leaves its own. Where the path would get too long there is none: such a path is a batch job's, and goes
-    with the job."""
-    with tempfile.TemporaryDirectory(prefix="bc-", ignore_cleanup_errors=True) as folder:
-        if len(folder) <= _LONGEST_FOLDER:
-            os.environ["TMPDIR"] = folder
+    and then leaves its own. WorldError where none can be made that will do."""
+    folder = os.environ["TMPDIR"] = make_short_folder("bc-")
+    try:
         yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -148,5 +148,16 @@ def _children(parent: int) -> list[int]:
     return found
 
 
+def main() -> int:
+    """Entry point. What the node lacks is the last that the job says, and so what the run tells of it."""
+    try:
+        raise_open_files()
+        check_semaphores()
+        return run_pool(sys.argv[1:])
+    except BeamcastError as error:
+        print(f"node {socket.gethostname()}: {error}", file=sys.stderr)
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(run_pool(sys.argv[1:]))
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""What the controller's host must have, seen to before anything is made or started."""
+
+from pathlib import Path
+
+from beamcast.config.site import LocalProvider
+from beamcast.launch.plan import RunPlan
+from beamcast.members.host.needs import (
+    check_semaphores,
+    files_needed,
+    make_short_folder,
+    name_account,
+    raise_open_files,
+)
+
+
+def meet_needs(plan: RunPlan) -> None:
+    """Raise limits and fill in what can be; BeamcastError, with what to do, where a run could not start."""
+    raise_open_files(files_needed(sum(pool.ranks for pool in plan.pools)))
+    name_account()
+    if plan.site.executor == "parsl" and isinstance(plan.site.provider, LocalProvider):
+        # Its workers run here; those on other hosts see for themselves (`beamcast.members.workers.on_node`).
+        check_semaphores()
+        Path(make_short_folder("bc-")).rmdir()
