@@ -33,6 +33,7 @@ from beamcast.cli import (
     site_key,
     submit,
 )
+from beamcast.cli.encoding import speak_utf8
 from beamcast.cli.outcome import Quit, error_text
 from beamcast.core.errors import BeamcastError
 from beamcast.core.refusals import refusal
@@ -129,6 +130,7 @@ def _tell(error: BeamcastError) -> int:
 
 def main() -> NoReturn:
     """Entry point. Leaves without interpreter teardown, in which pvaccess's C++ threads may crash or hang."""
+    speak_utf8()
     status = call()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):

@@ -158,6 +158,6 @@ def batch_script(plan: RunPlan, config: Any) -> str | None:
         provider.execute_wait = lambda command, *_: (0, "Submitted batch job 0\n", "")
         provider.submit("process_worker_pool.py <as Parsl fills it in at the start>", 1, "beamcast")
         scripts = [path for path in Path(folder).iterdir() if path.suffix not in (".stdout", ".stderr")]
-        text = "\n".join(path.read_text() for path in scripts)
+        text = "\n".join(path.read_text(encoding="utf-8") for path in scripts)
         text = re.sub(r"beamcast\.\d+\.\d+", "beamcast.<time>", text)
         return re.sub(re.escape(folder), "<run directory>/parsl/000/submit_scripts", text)

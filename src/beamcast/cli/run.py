@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from beamcast.cli.encoding import check_path
 from beamcast.cli.logs import configure_logging
 from beamcast.cli.options import DebugOption, SetOption, SetSiteOption, SiteOption, WorkflowFile
 from beamcast.cli.outcome import Quit, error_text, report_status
@@ -113,6 +114,8 @@ def conduct(
     resumes: bool = False,
 ) -> NoReturn:
     """Carry out a run, or go on with one whose controller was killed, and leave with its exit status."""
+    for path in (plan.base, folder.path):
+        check_path(path)
     configure_logging(debug=debug, quiet=quiet, file=folder.logs / "controller.log")
     # Parsl takes a second to import: not before the files are known to be good.
     from beamcast.launch.controller import Controller

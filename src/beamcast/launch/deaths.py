@@ -208,7 +208,11 @@ class Deaths:
 
     def _log_tail(self, record: MemberRecord) -> str:
         try:
-            lines = self._log_of(record).read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+            lines = (
+                self._log_of(record)
+                .read_text(errors="replace", encoding="utf-8")
+                .splitlines()[-LOG_TAIL_LINES:]
+            )
         except OSError:
             return ""
         return "\n  " + "\n  ".join(lines) if lines else ""

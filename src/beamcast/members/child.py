@@ -49,7 +49,8 @@ def start_member(
             stdout=log,
             stderr=subprocess.STDOUT,
             # A crash in C++ code leaves the Python lines that led there in the log.
-            env={**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})},
+            # What a processor prints or opens is UTF-8, whatever the locale of its node.
+            env={"PYTHONUTF8": "1", **os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})},
             # Ctrl-C goes to the controller alone, which then ends its members in order.
             start_new_session=True,
             pass_fds=pass_fds,

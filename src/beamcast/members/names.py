@@ -57,7 +57,8 @@ class NameServerProcess:
             [*command, str(self.endpoint), *map(str, self._upstream)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             start_new_session=True,
         )
         assert self._process.stdout is not None

@@ -170,7 +170,7 @@ def _listening_ports() -> frozenset[int] | None:
     ports = set()
     try:
         for path in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
-            with Path(path).open() as lines:
+            with Path(path).open(encoding="utf-8") as lines:
                 next(lines)
                 words = (line.split(maxsplit=4) for line in lines)
                 ports |= {int(each[1].rpartition(":")[2], 16) for each in words if each[3] == TCP_LISTEN}

@@ -53,12 +53,12 @@ class RunSecret:
         mode = path.stat().st_mode & 0o777
         if mode & 0o077:
             raise UsageError(f"{path} may be read by others (mode {mode:03o})", hint=f"chmod 600 '{path}'")
-        return cls(bytes.fromhex(path.read_text().strip()))
+        return cls(bytes.fromhex(path.read_text(encoding="utf-8").strip()))
 
     def write(self, path: Path) -> None:
         """Write the secret into a new file that only its owner may read."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(self._key.hex() + "\n")
 
     def mac(self, data: bytes) -> bytes:

@@ -43,7 +43,7 @@ class SiteKey:
     def read(cls, path: Path) -> Self:
         """Read a key file; UsageError when there is none, others may read it, or it holds something else."""
         try:
-            mode, text = path.stat().st_mode & 0o777, path.read_text().strip()
+            mode, text = path.stat().st_mode & 0o777, path.read_text(encoding="utf-8").strip()
         except OSError as error:
             hint = f"make one with `beamcast site-key --file '{path}'`"
             raise UsageError(f"the site's key {path} can't be read: {error.strerror}", hint=hint) from error
@@ -58,7 +58,7 @@ class SiteKey:
         """Write the key into a new file that only its owner may read; FileExistsError."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(self._key.private_bytes_raw().hex() + "\n")
 
     @property

@@ -19,7 +19,9 @@ _WORLD = "from mpi4py import MPI; MPI.COMM_WORLD.size == 2 or exit(3)"
 def _said(words: list[str]) -> tuple[int, str]:
     """Exit status and output of a command; 127 where there is none, 124 where it is too slow."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+        done = subprocess.run(
+            words, capture_output=True, encoding="utf-8", errors="replace", timeout=ANSWER_S, check=False
+        )
     except FileNotFoundError:
         return 127, f"no {words[0]} on PATH"
     except subprocess.TimeoutExpired:

@@ -80,7 +80,8 @@ def _round(address: str, port: int, channel: str, *, names: str) -> str | None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     with server:
         try:
@@ -90,7 +91,8 @@ def _round(address: str, port: int, channel: str, *, names: str) -> str | None:
             read = subprocess.run(
                 [*command, "read", names, channel],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=DEADLINE_S,
                 check=False,
             )

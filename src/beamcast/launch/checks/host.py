@@ -150,7 +150,8 @@ def clock(ground: Ground) -> Iterator[Finding]:
         said = subprocess.run(
             ["timedatectl", "show", "--property=NTPSynchronized", "--value"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=5,
             check=False,
         )

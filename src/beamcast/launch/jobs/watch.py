@@ -53,7 +53,8 @@ def run_command(words: Sequence[str]) -> str:
             words,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=COMMAND_TIMEOUT_S,
             check=False,
         )

@@ -200,7 +200,7 @@ def _read(path: Path) -> Lease | None:
 
 def _boot() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return str(int(psutil.boot_time()))
 

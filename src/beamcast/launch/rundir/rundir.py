@@ -66,7 +66,7 @@ class RunDir:
         self._clear()
         self.logs.mkdir(parents=True)
         self.write_workflow(plan)
-        (self.path / SITE_FILE).write_text(to_toml(plan.site))
+        (self.path / SITE_FILE).write_text(to_toml(plan.site), encoding="utf-8")
         secret = RunSecret.create()
         secret.write(self.path / SECRET_FILE)
         return secret
@@ -122,7 +122,7 @@ class RunDir:
 
     def write_workflow(self, plan: RunPlan) -> None:
         """The workflow as it is in force."""
-        (self.path / WORKFLOW_FILE).write_text(to_toml(plan.workflow))
+        (self.path / WORKFLOW_FILE).write_text(to_toml(plan.workflow), encoding="utf-8")
 
     def _clear(self, kept: Collection[str] = ()) -> None:
         for path in self.path.iterdir():

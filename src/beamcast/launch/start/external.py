@@ -40,7 +40,7 @@ class ExternalStart(OthersAllocation):
         write_seats(self._run_dir, seating(self._plan))
         path = self._run_dir / script_name(self._plan.site)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(start_script(self._plan, self._run_dir, python=sys.executable))
         logger.info("ranks are started by: %s", submit_line(self._plan.site, path))
         return 0

@@ -109,7 +109,7 @@ class GlobusStart(OthersAllocation):
         parcel = Parcel(
             run=self._plan.run,
             join=read_join(self._run_dir),
-            secret=(self._run_dir / SECRET_FILE).read_text().strip(),
+            secret=(self._run_dir / SECRET_FILE).read_text(encoding="utf-8").strip(),
             seats=seating(self._plan),
             script=start_body(self._plan),
             files=processor_files(self._plan),
@@ -131,7 +131,7 @@ class GlobusStart(OthersAllocation):
     def _keep_logs(self, logs: Mapping[str, str]) -> None:
         """The ends of the logs from over there, beside our own."""
         for name, text in logs.items():
-            (self._run_dir / "logs" / f"remote-{Path(name).name}").write_text(text)
+            (self._run_dir / "logs" / f"remote-{Path(name).name}").write_text(text, encoding="utf-8")
 
 
 def processor_files(plan: RunPlan) -> dict[str, bytes]:

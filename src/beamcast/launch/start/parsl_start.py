@@ -106,7 +106,7 @@ class ParslStart:
         if isinstance(self._plan.site.start, MpiStart):
             self._check_mpi(self._plan.site.start)
         nodes = sum(self._plan.nodes_of(pool) for pool in self._plan.pools)
-        (self._run_dir / NODE_FILE).write_text("localhost\n" * nodes)
+        (self._run_dir / NODE_FILE).write_text("localhost\n" * nodes, encoding="utf-8")
         shared = not isinstance(self._plan.site.provider, LocalProvider)
         with ExitStack() as stack:
             self._parsl_dir = stack.enter_context(plain_path(self._run_dir, shared=shared)) / "parsl"
@@ -256,7 +256,7 @@ class ParslStart:
         # Parsl's local provider names the script only.
         path = resource.get("job_stderr_path") or f"{resource.get('script_path')}.err"
         try:
-            lines = Path(path).read_text(errors="replace").splitlines()
+            lines = Path(path).read_text(errors="replace", encoding="utf-8").splitlines()
         except OSError:
             return ""
         return "\n".join(lines[-COMPLAINT_LINES:])

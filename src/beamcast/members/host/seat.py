@@ -72,7 +72,7 @@ def read_seats(run_dir: Path, node: int) -> list[Seat]:
 def taken_by(run_dir: Path, hand: int) -> tuple[str, int] | None:
     """The pool and rank that a hand took; None while it has taken none."""
     try:
-        pool, rank = (run_dir / SEATS / f"hand-{hand}").read_text().split()
+        pool, rank = (run_dir / SEATS / f"hand-{hand}").read_text(encoding="utf-8").split()
     except (FileNotFoundError, ValueError):
         return None
     return pool, int(rank)
@@ -110,7 +110,7 @@ def sit(run_dir: str, seat_dir: str, hand: int, nodes: int) -> Sat | None:
     if seat is None:
         while True:
             signal.pause()
-    (folder / SEATS / f"hand-{hand}").write_text(f"{seat.pool} {seat.rank}")
+    (folder / SEATS / f"hand-{hand}").write_text(f"{seat.pool} {seat.rank}", encoding="utf-8")
     return Sat(pool=seat.pool, rank=seat.rank, status=keep(errand_of(run_dir, seat)))
 
 

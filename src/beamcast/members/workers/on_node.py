@@ -143,7 +143,10 @@ def _children(parent: int) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             # After the name, which may hold anything: state and parent.
-            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+            if (
+                int(path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+                == parent
+            ):
                 found.append(int(path.parent.name))
     return found
 
