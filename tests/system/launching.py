@@ -22,14 +22,15 @@ def site_here(first_port: int) -> str:
     return f'extends = "local"\n[network.ports]\nfirst = {first_port}\nlast = {first_port + 999}\n'
 
 
-def ordinary_user() -> list[str]:
+def ordinary_user(*, powers: str = "dac_read_search") -> list[str]:
     """What makes an ordinary user's command of one of root's; nothing where we are one. The interpreter may lie in
-    root's home: the one right to look into folders is kept, no other."""
+    root's home: the one right to look into folders is kept, no other, and none with `powers=""`."""
     if os.geteuid() != 0:
         return []
     nobody = pwd.getpwnam("nobody")
     become = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-    return [*become, "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+    kept = f",+{powers}" if powers else ""
+    return [*become, f"--inh-caps=-all{kept}", f"--ambient-caps=-all{kept}"]
 
 
 @contextmanager

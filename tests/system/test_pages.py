@@ -1,0 +1,152 @@
+"""README, tutorial and the examples' pages, done to the letter by an ordinary user, from a checkout and wheel (P11).
+
+A checkout is cloned and a wheel installed in an empty folder with a space in its path; the user has a home.
+Where the tests run as root the user is nobody, otherwise whoever runs them.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from launching import ordinary_user
+from pages import Beginning, Reader
+from requirements import REPOSITORY
+from traces import marked, processes_of
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+TUTORIAL = REPOSITORY / "docs" / "tutorials" / "first-stream.md"
+README = REPOSITORY / "README.md"
+EXAMPLES = sorted(path.parent.name for path in (REPOSITORY / "examples").glob("*/workflow.toml"))
+# What is not the author's: installed, built, or written by runs.
+NOT_SOURCE = shutil.ignore_patterns(
+    ".git", ".venv", "runs", "dist", "build", "frames", "__pycache__", ".*_cache", ".hypothesis"
+)
+
+
+@pytest.fixture(scope="module")
+def public() -> Iterator[Path]:
+    """A folder that everybody may read; pytest's own are root's alone."""
+    folder = Path(tempfile.mkdtemp(prefix="beamcast pages "))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def repository(public: Path) -> Path:
+    """What is cloned: the files as they are here, committed."""
+    folder = public / "repository.git"
+    shutil.copytree(REPOSITORY, folder, ignore=NOT_SOURCE)
+    who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for words in (
+        ["init", "--quiet"],
+        ["add", "--all"],
+        [*who, "commit", "--quiet", "--message", "as it is"],
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True, timeout=60)
+    # It is the user's own: git refuses to clone what another one owns.
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, user_id(), -1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(public: Path, repository: Path) -> Path:
+    """The wheel of this tree."""
+    words = [sys.executable, "-m", "build", "--wheel", "--outdir", str(public / "dist"), str(repository)]
+    subprocess.run(words, check=True, capture_output=True, timeout=240)
+    (made,) = (public / "dist").glob("*.whl")
+    return made
+
+
+def user_id() -> int:
+    """Who reads the pages."""
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
+
+
+@cache
+def interpreters() -> Path:
+    """The folder of a Python that this user may run: the tests' own may lie in root's home."""
+    enough = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
+    for folder in (Path(sys.base_prefix) / "bin", Path("/usr/local/bin"), Path("/usr/bin")):
+        words = [*ordinary_user(powers=""), str(folder / "python3"), "-c", enough]
+        if (folder / "python3").exists() and subprocess.run(
+            words, capture_output=True, check=False
+        ).returncode == 0:
+            return folder
+    pytest.skip("an ordinary user has no Python 3.11 or newer with venv here")
+
+
+def reader(public: Path, repository: Path, name: str, beginning: Beginning) -> Reader:
+    """An ordinary user with a home, in an empty folder of their own."""
+    home = public / name
+    folder = home / "my streams"
+    folder.mkdir(parents=True)
+    for path in (home, folder):
+        os.chown(path, user_id(), -1)
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
+    }
+    environment = {
+        **kept,
+        **marked(home),
+        "PATH": f"{interpreters()}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "USER": "nobody",
+        "LOGNAME": "nobody",
+    }
+    return Reader(folder, beginning, repository, environment, ordinary_user(powers=""))
+
+
+def beginning(public: Path, repository: Path, request: pytest.FixtureRequest, how: Beginning) -> Reader:
+    """Somebody in an empty folder, with the wheel where that is what they have."""
+    made = reader(public, repository, request.node.name, how)
+    if how == "wheel":
+        shutil.copy(request.getfixturevalue("wheel"), made.folder)
+    return made
+
+
+@pytest.mark.parametrize("how", ["wheel", pytest.param("checkout", marks=pytest.mark.slow)])
+def test_the_tutorial_is_true(
+    public: Path, repository: Path, request: pytest.FixtureRequest, how: Beginning
+) -> None:
+    user = beginning(public, repository, request, how)
+    user.read(TUTORIAL)
+    where = user.type("python -c 'import beamcast; print(beamcast.__file__)'")
+    assert str(user.folder) in where, "beamcast came from elsewhere"
+    assert processes_of(user.folder.parent) == []
+
+
+@pytest.mark.parametrize("how", ["checkout", pytest.param("wheel", marks=pytest.mark.slow)])
+def test_the_readme_is_true(
+    public: Path, repository: Path, request: pytest.FixtureRequest, how: Beginning
+) -> None:
+    user = beginning(public, repository, request, how)
+    user.read(README)
+    assert processes_of(user.folder.parent) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", ["checkout", "wheel"])
+def test_the_pages_of_the_examples_are_true(
+    public: Path, repository: Path, request: pytest.FixtureRequest, how: Beginning
+) -> None:
+    user = beginning(public, repository, request, how)
+    if how == "checkout":
+        user.type(
+            "git clone --quiet <this repository> beamcast && cd beamcast && make install && . .venv/bin/activate"
+        )
+    else:
+        user.type("python3 -m venv .venv && . .venv/bin/activate && pip install --quiet ./beamcast-*.whl")
+        user.type("beamcast examples examples")
+    for example in EXAMPLES:
+        user.read(REPOSITORY / "examples" / example / "README.md")
+    assert processes_of(user.folder.parent) == []
