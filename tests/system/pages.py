@@ -8,7 +8,8 @@ How a page is read:
   Figures with a point, dates and ports may be any figures, whole numbers have to be right, `…` stands for anything.
   Where it begins with "error:" the command fails, otherwise it ends well.
 * a block under `<!-- checkout -->` or `<!-- wheel -->` is for those alone who begin with one.
-* a block under `<!-- second terminal -->` is typed while the command before it runs on.
+* a block under `<!-- second terminal -->` is typed elsewhere while the commands before it run, once these have printed
+  something; a `text` block under it is what it prints. What stands after it is of the first terminal again.
 """
 
 import os
@@ -16,6 +17,8 @@ import re
 import shlex
 import signal
 import subprocess
+import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +80,53 @@ def _pattern(promised: str) -> str:
     return r"\s+".join(words)
 
 
+class Typing:
+    """Commands that a shell is doing."""
+
+    def __init__(
+        self, commands: str, words: list[str], folder: Path, environment: Mapping[str, str], timeout_s: float
+    ) -> None:
+        self._commands, self._deadline = commands, time.monotonic() + timeout_s
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed at the end of the commands
+        self._shell = subprocess.Popen(
+            words,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait_until_it_prints(self) -> None:
+        """Wait until somebody would see that it does something."""
+        while self._shell.poll() is None and not self._printed():
+            assert time.monotonic() < self._deadline, f"nothing is printed by {self._commands}"
+            time.sleep(0.1)
+
+    def end(self, *, fails: bool) -> str:
+        """Wait for its end; what it printed. AssertionError where the status is not as promised, or nothing ends."""
+        try:
+            status = self._shell.wait(max(0.0, self._deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            status = None
+        printed = self._printed()
+        self._output.close()
+        assert status is not None, f"no end of {self._commands}\n{printed[-6000:]}"
+        assert (status != 0) == fails, f"status {status}: {self._commands}\n{printed[-6000:]}"
+        return printed
+
+    def kill(self) -> None:
+        """End them at once, where they have not ended."""
+        if self._shell.poll() is None:
+            os.killpg(self._shell.pid, signal.SIGKILL)
+            self._shell.wait()
+
+    def _printed(self) -> str:
+        return os.pread(self._output.fileno(), 2**24, 0).decode(errors="replace")
+
+
 @dataclass
 class Reader:
     """Somebody who types what a page says. `folder` is where they begin, `become` makes them an ordinary user."""
@@ -89,7 +139,6 @@ class Reader:
     timeout_s: float = 240
     _here: Path = field(init=False)
     _state: Path = field(init=False)
-    _last: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         self._here = self.folder
@@ -98,56 +147,55 @@ class Reader:
     def read(self, page: Path) -> None:
         """Do all that it says; AssertionError where it does not come as it says."""
         mine = [one for one in blocks(page.read_text()) if one.mark in ("", self.beginning, SECOND_TERMINAL)]
-        for number, block in enumerate(mine):
-            match block.language:
-                case "sh":
-                    promised = mine[number + 1] if number + 1 < len(mine) else None
-                    fails = promised is not None and promised.text.startswith("error:")
-                    self.type(block.text, fails=fails)
-                case "text":
-                    missing = unkept(block.text, self._last)
-                    assert missing is None, f"{page.name} promises {missing!r}:\n{self._last[-6000:]}"
-                case "python" | "toml":
-                    if block.file is not None:
-                        self._write(self._here / block.file, block.text)
-                case "":
-                    pass  # a picture of characters
-                case _:
-                    raise AssertionError(
-                        f"{page.name}: nobody knows what to do with a block of {block.language}"
-                    )
-
-    def type(self, commands: str, *, fails: bool = False) -> str:
-        """Type commands where the ones before have led; what they print."""
-        self._last = self._shell(
-            commands.replace(REPOSITORY_WORDS, shlex.quote(str(self.repository))), fails=fails
-        )
-        return self._last
-
-    def _shell(self, commands: str, *, fails: bool) -> str:
-        state = shlex.quote(str(self._state))
-        keep = f"{{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {state}"
-        script = f"[ -e {state} ] && . {state}\nset -e\n{commands}\n{keep}\n"
-        typing = subprocess.Popen(
-            [*self.become, "bash", "-c", script],
-            cwd=self.folder,
-            env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        running: Typing | None = None
+        printed = {"": "", SECOND_TERMINAL: ""}
         try:
-            printed, _ = typing.communicate(timeout=self.timeout_s)
-        except BaseException:
-            os.killpg(typing.pid, signal.SIGKILL)
-            typing.communicate()
-            raise
-        assert (typing.returncode != 0) == fails, f"status {typing.returncode}: {commands}\n{printed[-6000:]}"
+            for block, following in zip(mine, [*mine[1:], Block("", "", "", "")], strict=True):
+                terminal = SECOND_TERMINAL if block.mark == SECOND_TERMINAL else ""
+                if running is not None and not terminal:
+                    printed[""], running = running.end(fails=False), None
+                if (
+                    block.language == "sh"
+                    and following.language == "sh"
+                    and following.mark == SECOND_TERMINAL
+                ):
+                    running = self._start(block.text, keeps=True)
+                    running.wait_until_it_prints()
+                elif block.language == "sh":
+                    fails = following.language == "text" and following.text.startswith("error:")
+                    printed[terminal] = self._type(block.text, keeps=not terminal, fails=fails)
+                elif block.language == "text":
+                    missing = unkept(block.text, printed[terminal])
+                    assert missing is None, f"{page.name} promises {missing!r}:\n{printed[terminal][-6000:]}"
+                elif block.file is not None:
+                    self._write(self._here / block.file, block.text)
+                else:
+                    # A drawing, or a file that is only looked at.
+                    assert block.language in ("", "python", "toml"), (
+                        f"{page.name}: a block of {block.language}"
+                    )
+        finally:
+            if running is not None:
+                running.kill()
+
+    def type(self, commands: str) -> str:
+        """Type commands where the ones before have led; what they print."""
+        return self._type(commands, keeps=True, fails=False)
+
+    def _type(self, commands: str, *, keeps: bool, fails: bool) -> str:
+        printed = self._start(commands, keeps=keeps).end(fails=fails)
         if self._state.exists():
             self._here = Path(shlex.split(self._state.read_text().splitlines()[-1])[1])
         return printed
+
+    def _start(self, commands: str, *, keeps: bool) -> "Typing":
+        """Type into a shell: the one that is there (`keeps`), or another one, in the same folder."""
+        commands = commands.replace(REPOSITORY_WORDS, shlex.quote(str(self.repository)))
+        state = shlex.quote(str(self._state))
+        before = f"[ -e {state} ] && . {state}\n" if keeps else ""
+        after = f"{{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {state}\n" if keeps else ""
+        words = [*self.become, "bash", "-c", f"{before}set -e\n{commands}\n{after}"]
+        return Typing(commands, words, self.folder if keeps else self._here, self.environment, self.timeout_s)
 
     def _write(self, file: Path, text: str) -> None:
         """As themselves: the file is theirs."""
