@@ -29,6 +29,7 @@ one.qMonitor(queue, "record[queueSize=10000]field(uniqueId)")
 while not out.with_suffix(".stop").exists() or len(queue):
     try:
         ids.append(queue.get(0.1)["uniqueId"])
+        out.with_suffix(".there").touch()
     except pvaccess.QueueEmpty:
         pass
 out.write_text(json.dumps(ids)); os._exit(0)

@@ -5,7 +5,7 @@ any set of frames is one Roaring bitmap and the order of keys is the order in wh
 frames.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NewType
 
 from pyroaring import BitMap64
@@ -58,22 +58,53 @@ class EpochTracker:
 
     Behind a collector, which hands on a frame that comes after its turn, order is no sign: with `seen`, an id that goes
     back to one that has not come in this epoch is a late frame and not a new life of the source.
+
+    Whoever joins later begins `after` a frame whose key is known: a first id below that one's is of the next epoch.
     """
 
-    __slots__ = ("_base", "_first", "_seen", "counting", "epoch", "last")
+    __slots__ = ("_after", "_base", "_changed", "_first", "_seen", "counting", "epoch", "last")
 
     def __init__(
-        self, epoch: Epoch = Epoch(0), *, counting: bool = True, seen: BitMap64 | set[int] | None = None
+        self,
+        epoch: Epoch = Epoch(0),
+        *,
+        counting: bool = True,
+        seen: BitMap64 | None = None,
+        after: int | None = None,
+        changed: Callable[[], None] | None = None,
     ) -> None:
-        """`seen`: the keys that have come, kept by the caller; absent: ids come in order."""
+        """`seen`: the keys that have come, kept by the caller; absent: ids come in order. `after`: the key of a frame
+        that the channel has sent, in place of `epoch`. `changed` is called when an epoch begins."""
         self.counting = counting
         self._seen = seen
+        self._changed = changed
         self._first: int | None = None
+        self.last: FrameId | None = None
+        """The last id seen (modulo 2^48); None before the first."""
+        self._after: int | None = None
+        if after is not None:
+            epoch, self._after = split_key(FrameKey(after))
         self._base = int(frame_key(epoch, FrameId(0)))
         self.epoch = epoch
         """The epoch of the last id seen."""
-        self.last: FrameId | None = None
-        """The last id seen (modulo 2^48); None before the first."""
+        if seen:
+            self._go_on(seen)
+
+    def reach(self, key: FrameKey) -> None:
+        """The source has sent the frame of this key, whatever came through here. Without effect where its epoch was
+        known."""
+        epoch, last = split_key(key)
+        if epoch > self.epoch:
+            self._base, self.epoch = int(frame_key(epoch, FrameId(0))), epoch
+            self._first = self.last = None
+            self._after = last
+
+    def _go_on(self, seen: BitMap64) -> None:
+        """Where another tracker has got to, which has left the keys that had come."""
+        last = FrameKey(seen.max())
+        if last >> ID_BITS == self.epoch:
+            self.last = split_key(last)[1]
+            self._first = int(seen[seen.rank(self._base - 1) if self._base else 0]) & ID_MASK
 
     def observe(self, frame_id: FrameId) -> FrameKey:
         """Return the key of the next id on the channel. Runs for every frame: one comparison, no allocation.
@@ -99,12 +130,21 @@ class EpochTracker:
             return FrameKey(self._base | folded)
         if self._first is None:
             self._first = folded
-        if self.counting and self.last is not None and folded < self.last:
+        before = self._after if self.last is None else self.last
+        self.last = folded
+        if self.counting and before is not None and folded < before:
             self._first = folded
             self._base = int(frame_key(Epoch(self.epoch + 1), FrameId(0)))
             self.epoch = Epoch(self.epoch + 1)
-        self.last = folded
+            if self._changed is not None:
+                self._changed()
         return FrameKey(self._base | folded)
+
+    @property
+    def reached(self) -> int | None:
+        """The key of the last frame, or of the one that it begins after; None where neither is known."""
+        before = self._after if self.last is None else self.last
+        return None if before is None else self._base | before
 
     def _is_late(self, folded: FrameId) -> bool:
         """Whether it has come after its turn: above the first id of this epoch, and not there yet."""
@@ -199,11 +239,12 @@ class FixedEpoch:
     there. Same use as `EpochTracker`.
     """
 
-    __slots__ = ("_base", "last")
+    __slots__ = ("_base", "last", "reached")
 
     def __init__(self, epoch: Epoch = Epoch(0)) -> None:
         self._base = epoch << ID_BITS
         self.last: None = None
+        self.reached: None = None
 
     @property
     def epoch(self) -> Epoch:

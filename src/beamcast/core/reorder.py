@@ -77,6 +77,11 @@ class ReorderWindow(Generic[T]):
         """Items pushed and not handed out."""
         return len(self._items) + len(self._late_items)
 
+    @property
+    def top(self) -> int | None:
+        """The highest key that was released; None before the first."""
+        return None if self._top == _NOTHING_YET else self._top
+
     def add_producer(self, producer: int) -> None:
         """Let a producer take part: nothing passes what it has not passed. Twice is once."""
         if producer not in self._producers:

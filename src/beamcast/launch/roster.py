@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 
+from msgspec import structs
+
 from beamcast.core.ids import ID_BITS
 from beamcast.core.lifecycle import RankEvent, RankLifecycle, RankState
 from beamcast.core.place import Place
 from beamcast.launch.hardware import misplaced, planned_seats
+from beamcast.launch.numbering import Numbering, first_of_latest
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.turn import Turns, takes_turns
 from beamcast.pva.messages import (
@@ -71,6 +74,7 @@ class MemberRecord:
     # What its earlier lives had counted.
     past: dict[str, float] = field(default_factory=dict)
     last_key: int | None = None
+    numbering: Numbering = field(default_factory=Numbering)
     follows: dict[int, int] = field(default_factory=dict)
     counts_from: int | None = None
     epoch: int = 0
@@ -78,7 +82,7 @@ class MemberRecord:
     ends_epoch: bool = False
     registered_at: float = 0.0
     # The mirror's generation and renewals, and what this rank reads from it.
-    from_mirror: tuple[tuple[int, int], tuple[Input, ...]] | None = None
+    from_mirror: tuple[tuple[int, int, int | None], tuple[Input, ...]] | None = None
     # The last news about its inputs.
     told: Told | None = None
     # What the name servers know of it.
@@ -206,6 +210,7 @@ class Roster:
         record.state = "registered"
         record.serves = record.named = ()
         record.told = None
+        record.numbering = Numbering(late=self.was_ready and not self._plan.dispatches)
         record.follows = {}
         record.problem = record.problem_detail = record.problem_kind = ""
         if request.member.kind in COUNTING:
@@ -281,7 +286,8 @@ class Roster:
         record.epoch, record.next_epoch, record.ends_epoch = beat.epoch, beat.next_epoch, beat.ends_epoch
         record.serves = beat.serves
         self._let_go(beat)
-        if beat.serves:
+        record.numbering.reached = beat.reached if beat.reached is not None else record.numbering.reached
+        if beat.serves and self._is_numbered(record, beat, now):
             record.served_generation = beat.member.generation
             if beat.renewed and record.renewed != (renewed := (beat.member.generation, beat.renewed)):
                 record.renewed = renewed
@@ -294,6 +300,19 @@ class Roster:
         record.last_key = beat.last_key if beat.last_key is not None else record.last_key
         self._move(record, beat, now)
         return self._orders(record, beat)
+
+    def _is_numbered(self, record: MemberRecord, beat: Heartbeat, now: float) -> bool:
+        """Whether it is known where a rank that joins late begins to count; its readers wait for that."""
+        if record.identity.kind != "rank" or not record.numbering.late:
+            return True
+        pool, mirror = self._plan.pool(record.identity.pool), self.members["mirror"]
+        if pool.input == "source":
+            return record.numbering.settle(
+                beat.looked, mirror.last_key or 0, mirror_at=mirror.heard_at, now=now
+            )
+        producers = (self.ranks[name][rank] for name, rank in self._plan.producers(pool))
+        record.numbering.begin_after(first_of_latest(one.numbering.reached for one in producers))
+        return True
 
     @staticmethod
     def _last_death(record: MemberRecord) -> str:
@@ -325,7 +344,8 @@ class Roster:
             period = max(DRAIN_HEARTBEAT_S, DRAIN_HEARTBEAT_S_PER_MEMBER * len(self.members))
         dispatcher = record.identity.kind == "mirror" and self._plan.dispatches
         # New ranks need to be known at once where their frames, or the metadata of these, are sent again.
-        prompt = dispatcher or record.identity.kind in ("metadata", "results")
+        # Which epoch it is has to be known at once where ranks join.
+        prompt = record.identity.kind in ("mirror", "metadata", "results")
         probe, connect = self._inputs_to_tell(record, beat)
         return Orders(
             probe=probe,
@@ -460,9 +480,12 @@ class Roster:
                 return None
             # They follow from the place, and are asked for with each heartbeat.
             served = (mirror.served_generation, mirror.renewals)
-            if record.from_mirror is None or record.from_mirror[0] != served:
+            after = record.numbering.after
+            if record.from_mirror is None or record.from_mirror[0] != (*served, after):
                 inputs = self._plan.inputs(pool, record.place, (), mirror=served)
-                record.from_mirror = (served, inputs)
+                if after is not None:
+                    inputs = tuple(structs.replace(each, after=after) for each in inputs)
+                record.from_mirror = ((*served, after), inputs)
             return record.from_mirror[1]
         producers = [self.ranks[name][rank] for name, rank in self._plan.producers(pool)]
         if not self.was_ready and not all(self._serves_or_late(producer) for producer in producers):
@@ -471,7 +494,29 @@ class Roster:
             producer.served_generation if producer.has_served and not producer.has_left else None
             for producer in producers
         ]
-        return self._plan.inputs(pool, record.place, generations)
+        inputs = self._plan.inputs(pool, record.place, generations)
+        if self._plan.dispatches:
+            return inputs
+        return tuple(
+            structs.replace(each, after=self._begins_after(record, each, producers[each.producer]))
+            for each in inputs
+        )
+
+    def _result_after(self, rank: MemberRecord) -> int | None:
+        """Which frame the result server begins after when it reads this generation of a rank. It may wait for clients
+        before it does."""
+        number, generation = rank.identity.rank, rank.served_generation
+        server, reader = self.members["results"], (number, generation)
+        if reader not in server.numbering.inputs or server.follows.get(number) != generation:
+            server.numbering.inputs[reader] = rank.numbering.reached if self.was_ready else None
+        return server.numbering.inputs[reader]
+
+    def _begins_after(self, record: MemberRecord, each: Input, producer: MemberRecord) -> int | None:
+        """Which frame a rank begins after when it reads this generation of a producer: the same in all answers."""
+        known, reader = record.numbering.inputs, (each.producer, each.generation)
+        if reader not in known or not record.serves:
+            known[reader] = producer.numbering.reached if self.was_ready else None
+        return known[reader]
 
     def _in_place(self, pool: str, rank: int) -> bool:
         """Whether the next rank need not wait for this one."""
@@ -501,6 +546,7 @@ class Roster:
                 request=f"record[queueSize={self._plan.workflow.mirror.queue}]field()",
                 producer=rank.identity.rank,
                 generation=rank.served_generation,
+                after=None if self._plan.dispatches else self._result_after(rank),
             )
             for rank in ranks
             if rank.has_served
@@ -509,6 +555,8 @@ class Roster:
     def _to_connect(self, record: MemberRecord, probe: tuple[Input, ...] | None) -> tuple[Input, ...] | None:
         """What the rank may connect to now, all of `probe`; None while it has to wait for its readers or its turn."""
         if record.place is None or not record.serves or not self._is_read(record):
+            return None
+        if record.numbering.late and record.numbering.after is None:
             return None
         # The distributor hands out turns in the order of connection: one rank after the other.
         if self.was_ready and self._plan.dispatches and self._waits_for_results(record):

@@ -60,6 +60,8 @@ class Report:
     facts: dict[str, float] = field(default_factory=dict)
     follows: dict[int, int] = field(default_factory=dict)
     counts_from: int | None = None
+    looked: int | None = None
+    reached: int | None = None
     next_epoch: int = 0
     ends_epoch: bool = False
     dismissed: tuple[MemberId, ...] = ()
@@ -232,6 +234,8 @@ class Member:
             facts=report.facts,
             follows=report.follows,
             counts_from=report.counts_from,
+            looked=report.looked,
+            reached=report.reached,
             next_epoch=report.next_epoch,
             ends_epoch=report.ends_epoch,
             dismissed=report.dismissed,

@@ -29,6 +29,7 @@ from beamcast.pools.acks import Acks
 from beamcast.pools.pusher import unpack
 from beamcast.pools.tally import Tally, take_keys
 from beamcast.pva.environment import check_bound, free_port
+from beamcast.pva.first_value import cleared
 from beamcast.pva.interfaces import resolve_address
 from beamcast.pva.messages import Answer, Counters, Delta, MemberId, Orders, Push, Request, Taken
 from beamcast.pva.portable import Bytes, from_parts
@@ -105,7 +106,7 @@ class PushedResults:
         """A rank shows what its results look like; those of a later generation look the same."""
         channel = self._channels[message.rank]
         if channel not in self._member.serves:
-            self._server.addRecord(channel, record)
+            self._server.addRecord(channel, cleared(record, ("uniqueId",)))
             self._member.serves = (*self._member.serves, channel)
             if len(self._member.serves) == len(self._channels):
                 wait_for_listeners(self._journal.mark, port=self._port, should_stop=lambda: self.stop)

@@ -28,6 +28,7 @@ from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.processor import Context
 from beamcast.pools.rank_pvs import RankPvs
 from beamcast.pools.stacked import first_frame
+from beamcast.pva.fields import id_reader
 from beamcast.pva.messages import (
     CommandAnswer,
     CommandOrder,
@@ -60,6 +61,7 @@ class Rank:
         self._reported = RankReport(parts)
         self._answers: deque[CommandAnswer] = deque()
         self._asked = 0
+        self._looked: int | None = None
         self._pvs = RankPvs(
             server,
             duty,
@@ -104,6 +106,7 @@ class Rank:
         if probe is None:
             return False
         id_field = id_field_of(probe, parts.id_fields, channel=channel)
+        self._looked = int(id_reader(probe, id_field)(probe))
         self._size_queues(payload_bytes(probe))
         if parts.stacked:
             probe = first_frame(probe, id_field=id_field)
@@ -236,6 +239,8 @@ class Rank:
             failed_frames=failed_frames,
             follows=parts.inputs.follows(),
             last_key=parts.tally.current,
+            looked=self._looked,
+            reached=reported.reached(),
             answers=self._take_answers(),
             facts={"stuck_s": round(stuck_s, 3), **reported.facts()},
         )

@@ -44,6 +44,7 @@ class RankParts:
             epoch=duty.epoch,
             fixed_epoch=bool(duty.dispatch_channel),
             counting=False,
+            epoch_began=member.report_soon,
         )
         station = Station(
             rank=duty.rank,

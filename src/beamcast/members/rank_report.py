@@ -40,6 +40,14 @@ class RankReport:
         channels = self._parts.inputs.channels
         return channels[0].tracker.last if channels else None
 
+    def reached(self) -> int | None:
+        """The key of the last frame whose output may be out: not of one that waits for its batch or for its turn."""
+        parts = self._parts
+        if parts.window is not None and parts.window.top is not None:
+            return parts.window.top
+        held = parts.tally.held[:1]
+        return held[0] if held else parts.inputs.reached()
+
     @property
     def waiting(self) -> int:
         """Frames that wait for this rank, and results that wait to be pushed."""

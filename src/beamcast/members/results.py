@@ -25,9 +25,10 @@ from beamcast.members.journal import KeyJournal
 from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pools.acks import Acks
-from beamcast.pools.inputs import SOME_AFTER_S, Inputs, MonitoredChannel, id_field_of, look_at
+from beamcast.pools.inputs import SOME_AFTER_S, Inputs, MonitoredChannel, channel_of, id_field_of, look_at
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.tally import Tally, take_keys
+from beamcast.pva.first_value import cleared
 from beamcast.pva.messages import Counters, Delta, Input, MemberId, Orders
 
 # As long as an idle look at the queues costs nothing that can be measured.
@@ -109,12 +110,10 @@ class Results:
                 self._acks.stop()
 
     def _first_value(self, probe: Any) -> Any:
-        """What clients see before the first result. Those of a predecessor must not take it for a result: it may be one
-        that they have, or that they will get in its turn."""
-        value = probe.copy()
-        if self._delivered:
-            value[id_field_of(probe, self._id_fields, channel=self._channel)] = 0
-        return value
+        """What clients see before the first result: no result of this server or of a predecessor, which they have or
+        will get in its turn. DataError where nothing numbers the results."""
+        id_field_of(probe, self._id_fields, channel=self._channel)
+        return cleared(probe, self._id_fields)
 
     def _over(self) -> bool:
         return self.stop or self._member.abandoned
@@ -123,7 +122,8 @@ class Results:
         """Connect to the present generation; ready once it sends. Who takes another's place does not wait for ranks
         that are dead."""
         wanted = self._wanted
-        if wanted is not None and tuple(each.spec for each in self._inputs.channels) != wanted:
+        present = [channel_of(each.spec) for each in self._inputs.channels]
+        if wanted is not None and present != [channel_of(spec) for spec in wanted]:
             while self._sweep():
                 """What has come from the generation before counts."""
             self._inputs.follow(wanted)
@@ -139,13 +139,16 @@ class Results:
             if channel.probe is None:
                 continue
             for _ in range(min(len(channel.queue), BURST_FRAMES)):
-                self._one(channel, channel.queue.get(0))
+                pv = channel.queue.get(0)
+                self._one(channel, pv)
+                if not channel.timed:
+                    channel.note(pv)
                 busy = True
         return busy
 
     def _one(self, channel: MonitoredChannel, pv: Any) -> None:
         frame_id = channel.read_id(pv)
-        if (frame_id == 0 or frame_id == channel.probe_id) and channel.is_first_value(frame_id, pv):
+        if not frame_id and channel.is_first_value(frame_id, pv):
             return
         key = channel.observe(frame_id)
         if key in self._delivered:

@@ -119,9 +119,12 @@ class CollectorLoop:
 
     def _take(self, channel: MonitoredChannel, updates: int) -> None:
         self.last_frame_at = now = time.monotonic()
-        get, push = channel.queue.get, self._window.push
+        get, push, pv = channel.queue.get, self._window.push, None
         for _ in range(updates):
-            self._one(channel, get(0), push, now)
+            pv = get(0)
+            self._one(channel, pv, push, now)
+        if pv is not None and not channel.timed:
+            channel.note(pv)
 
     def _give_up(self, gatherer: PartGatherer[Any], *, everything: bool) -> None:
         first = not gatherer.incomplete
@@ -135,7 +138,7 @@ class CollectorLoop:
         if frame_id == channel.tracker.last:
             self._work.tally.duplicates += 1
             return
-        if (frame_id == 0 or frame_id == channel.probe_id) and channel.is_first_value(frame_id, pv):
+        if not frame_id and channel.is_first_value(frame_id, pv):
             return
         if self._admit is not None:
             began = time.perf_counter()

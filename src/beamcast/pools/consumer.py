@@ -121,6 +121,8 @@ class ConsumerLoop:
                 break
             waiting -= 1
             pv = get(0)
+        if not channel.timed:
+            channel.note(pv)
         self._burst_is_over(count + 1, time.perf_counter() - began)
 
     def _burst_is_over(self, frames: int, seconds: float) -> None:

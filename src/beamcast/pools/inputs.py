@@ -14,11 +14,13 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from pyroaring import BitMap64
 
 from beamcast.core.errors import DataError, WorldError
-from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch
+from beamcast.core.ids import Epoch, EpochTracker, FixedEpoch, FrameKey
 from beamcast.pva.fields import id_reader, is_blank
+from beamcast.pva.first_value import is_marked
 from beamcast.pva.messages import Input
 from beamcast.pva.monitor import Resumption
 
@@ -155,6 +157,7 @@ class MonitoredChannel:
         "queue",
         "read_id",
         "spec",
+        "timed",
         "tracker",
         "tried",
     )
@@ -184,6 +187,8 @@ class MonitoredChannel:
         self.read_id: Callable[[Any], Any] = itemgetter(self.id_field)
         self.probe: Any = None
         self.probe_id: Any = None
+        # Whether its frames have time stamps; not known before the first one.
+        self.timed = False
         self._frame_bytes: int | None = None
         # Where the server lives on, what was amiss with the old monitor may be so with its channel.
         channel, self._taken_again = open_channel(spec.channel, new=tried > 0)
@@ -213,6 +218,7 @@ class MonitoredChannel:
         self.id_field = id_field_of(probe, id_fields, channel=self.spec.channel)
         self.read_id = id_reader(probe, self.id_field)
         self.probe, self.probe_id = probe, self.read_id(probe)
+        self.note(probe)
         return True
 
     def overdue(self, now: float) -> bool:
@@ -223,12 +229,21 @@ class MonitoredChannel:
         return self._taken_again or (self.tried > 0 and not self.connected)
 
     def is_first_value(self, frame_id: int, update: Any) -> bool:
-        """Whether an update with id 0 or the probe's is what a rank's record holds before any frame. Where the next
-        generation serves before we have been told of it, pvaccess takes us there by itself; taken for an id that goes
-        back, its first value would begin an epoch (seen in a hand-over)."""
+        """Whether an update with id 0 is what a record shows before any frame. Where the next generation serves before
+        we have been told of it, pvaccess takes us there by itself: its first value would become a result that nobody
+        made, and an id that goes back would begin an epoch. Those of our own records are marked."""
+        if is_marked(update):
+            return True
         last = self.tracker.last
-        back = isinstance(self.tracker, EpochTracker) and last is not None and frame_id < last
-        return back and (frame_id == self.probe_id or is_blank(update))
+        if last is None or frame_id >= last:
+            return False
+        if self.timed:
+            return is_blank(update)
+        return bool(self.probe_id == 0) and not update.hasField("timeStamp")
+
+    def note(self, update: Any) -> None:
+        """A frame has come. Ask `timed` before; one of many will do."""
+        self.timed = not is_blank(update) and bool(update.hasField("timeStamp"))
 
     @property
     def connected(self) -> bool:
@@ -287,11 +302,12 @@ class Inputs:
         fixed_epoch: bool = False,
         counting: bool = True,
         seen: BitMap64 | None = None,
+        epoch_began: Callable[[], None] | None = None,
     ) -> None:
         """`epoch` is the one in which the inputs begin. With `fixed_epoch` only `begin_epoch` changes it, without an
         id that goes back does; if not `counting`, only after `count_epochs`. `seen`: the keys that have come, where
         this is the only reader of a collector; a channel that is followed in place of another one then goes on in the
-        epoch of that one, and a late frame begins none."""
+        epoch of that one, and a late frame begins none. `epoch_began` is called by whoever reads them."""
         self._counting = counting
         self._fixed = FixedEpoch(Epoch(epoch)) if fixed_epoch else None
         shared = seen is not None and not fixed_epoch
@@ -300,6 +316,7 @@ class Inputs:
         self._server_queue: int | None = None
         self._id_fields = id_fields
         self._epoch = epoch
+        self._epoch_began = epoch_began
         self.channels: list[MonitoredChannel] = []
         self.dead: list[MonitoredChannel] = []
         self._left_counters = (0, 0, 0)
@@ -315,13 +332,14 @@ class Inputs:
 
     def follow(self, wanted: tuple[Input, ...]) -> list[MonitoredChannel]:
         """Connect to what is wanted and not yet monitored, leave what is not wanted any more; returns those left."""
-        kept = [channel for channel in self.channels if channel.spec in wanted]
-        left = [channel for channel in self.channels if channel.spec not in wanted]
-        have = {channel.spec for channel in kept}
+        asked = {channel_of(spec) for spec in wanted}
+        kept = [channel for channel in self.channels if channel_of(channel.spec) in asked]
+        left = [channel for channel in self.channels if channel_of(channel.spec) not in asked]
+        have = {channel_of(channel.spec) for channel in kept}
         # First, so that the next generation gets its predecessor's.
         self._close(left)
         for spec in wanted:
-            if spec not in have:
+            if channel_of(spec) not in have:
                 before = next((each for each in left if _is_renewed(each.spec, spec)), None)
                 kept.append(self._monitor(spec, before, tried=int(before is not None)))
         self.channels = kept
@@ -380,13 +398,18 @@ class Inputs:
         self, spec: Input, before: MonitoredChannel | None = None, *, tried: int = 0
     ) -> MonitoredChannel:
         keys = self._fixed or self._shared
+        if self._shared is not None and spec.after is not None:
+            self._shared.reach(FrameKey(spec.after))
         if keys is None and before is not None:
             keys = before.tracker
         return MonitoredChannel(
             spec,
             queue_length=self._queue_length,
             id_fields=self._id_fields,
-            keys=keys or EpochTracker(Epoch(self._epoch), counting=self._counting),
+            keys=keys
+            or EpochTracker(
+                Epoch(self._epoch), counting=self._counting, after=spec.after, changed=self._epoch_began
+            ),
             gathered=self.gathered[spec.producer],
             server_queue=self._server_queue,
             tried=tried,
@@ -403,6 +426,12 @@ class Inputs:
         """Number frames in a later epoch from now on; an earlier one is ignored."""
         if self._fixed is not None and epoch > self._fixed.epoch:
             self._fixed.epoch = Epoch(epoch)
+
+    def reached(self) -> int | None:
+        """The key of the last frame that came, or that they begin after; None where that is not known."""
+        return max(
+            (one.tracker.reached for one in self.channels if one.tracker.reached is not None), default=None
+        )
 
     def receiving(self) -> bool:
         """Whether all monitors are connected now, and each has had its first update: before that, updates may become
@@ -459,6 +488,11 @@ class Inputs:
             for channel in self.channels
             if channel.probe is not None
         }
+
+
+def channel_of(spec: Input) -> Input:
+    """The same, wherever its frames are counted from: once it is monitored that is not asked any more."""
+    return structs.replace(spec, after=None)
 
 
 def _is_renewed(before: Input, now: Input) -> bool:

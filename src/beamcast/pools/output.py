@@ -19,6 +19,7 @@ from beamcast.core.errors import DataError
 from beamcast.pools.frame import Frame
 from beamcast.pools.output_seal import PoolSealer, SealUpdate
 from beamcast.pools.records import converted, converters
+from beamcast.pva.first_value import mark
 from beamcast.pva.ndarray import MAX_FRAME_ID, make_ndarray, set_image
 
 Publish = Callable[[Any, Frame], None]
@@ -137,24 +138,27 @@ class Output:
         tap: Tap | None = None,
         seal: PoolSealer | None = None,
         first: First | None = None,
+        id_fields: Sequence[str] = (),
     ) -> None:
         """`records(probe)` gives the PvObjects that the `count` records are made like, `fields` the declared fields
         of each, None where no dictionary is returned. `tap` gets what is published on the first channel,
-        `first` gets it before that. `seal` seals what is published."""
+        `first` gets it before that. `seal` seals what is published. `id_fields` may number it, besides `uniqueId`."""
         self._server = server
         self._records = records
         self._fields = fields
         self._tap = tap
         self._seal = seal
         self._first = first
+        self._id_fields = ("uniqueId", *id_fields)
         self._branches: list[Branch] = []
         self.channels = output_channels(channel, count)
         self.published = 0
         self.publish: Publish = self._publish_one if count == 1 else self._publish_several
 
     def open(self, probe: Any) -> Any:
-        """Make the records, `probe` being an update of the input, before the first frame; gives the first."""
-        made = self._records(probe)
+        """Make the records, `probe` being an update of the input, before the first frame; gives the first. A reader
+        that sees one before that must not take it for a frame's result."""
+        made = [mark(record.copy(), self._id_fields) for record in self._records(probe)]
         self._branches = [
             Branch(self._server, channel, record=record, fields=fields,
                    tap=None if number else self._tap, first=None if number else self._first,

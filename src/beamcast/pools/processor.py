@@ -103,6 +103,7 @@ def open_output(
         tap=tap,
         seal=seal,
         first=first,
+        id_fields=station.id_fields,
     )
     if isinstance(processor, PvapyProcessor):
         processor.attach(output.send)

@@ -74,7 +74,8 @@ class Registration(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
 class Input(Message, frozen=True, kw_only=True, omit_defaults=True):
     """One channel to monitor: its name, the pvRequest, which producer's generation it is, and which part of each
     frame comes there, for a collector that gathers parts. `renewed`: how often its record was made anew by the same
-    server; a monitor that was there before may be dead."""
+    server; a monitor that was there before may be dead. `after`: where everybody counts epochs and the stream flows,
+    the key of a frame that has come through this channel: what comes next is counted from there."""
 
     channel: str
     request: str
@@ -82,6 +83,7 @@ class Input(Message, frozen=True, kw_only=True, omit_defaults=True):
     generation: int = 0
     part: int = 0
     renewed: int = 0
+    after: int | None = None
 
 
 class RankDuty(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -211,7 +213,8 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     mirror's first frame of the run. `epoch`: the one that the member works in; `next_epoch`: the one that the
     dispatcher wants to begin, since all frames of the one before are final. `ends_epoch`: no more frames of this epoch
     are coming, and those that are held back anywhere are waited for. `dismissed`: of the ranks that are to leave, those
-    whose results are all final. `rpc_channel`, `rpc_port`: a service, at
+    whose results are all final. `looked`: the id that a rank saw at its input before it took part; `reached`: the key
+    of the last frame whose output it may have published. `rpc_channel`, `rpc_port`: a service, at
     `rpc_address` where that is not the member's. `answers`: to the `commands` among the orders.
     """
 
@@ -230,6 +233,8 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     problem_kind: Literal["", "usage", "world"] = ""
     last_key: int | None = None
     counts_from: int | None = None
+    looked: int | None = None
+    reached: int | None = None
     epoch: int = 0
     next_epoch: int = 0
     ends_epoch: bool = False

@@ -177,3 +177,41 @@ def test_behind_a_collector_no_late_frame_moves_what_comes_next() -> None:
         keys.append(tracker.observe(FrameId(each)))
         seen.add(keys[-1])
     assert keys == [1, 4, 2, 3, 5]
+
+
+def test_who_joins_later_counts_on_from_a_frame_that_is_known() -> None:
+    """P2: a rank that came back counted its epochs from the beginning."""
+    told: list[int] = []
+    tracker = EpochTracker(after=frame_key(Epoch(3), FrameId(40)), changed=lambda: told.append(tracker.epoch))
+    assert tracker.reached == frame_key(Epoch(3), FrameId(40))
+    assert tracker.observe(FrameId(41)) == frame_key(Epoch(3), FrameId(41))
+    assert tracker.observe(FrameId(2)) == frame_key(Epoch(4), FrameId(2))
+    assert (told, tracker.reached) == ([4], frame_key(Epoch(4), FrameId(2)))
+    scan_later = EpochTracker(after=frame_key(Epoch(3), FrameId(40)))
+    assert scan_later.last is None, "nothing has come, so nothing is a repeat"
+    assert scan_later.observe(FrameId(1)) == frame_key(Epoch(4), FrameId(1))
+    same = EpochTracker(after=frame_key(Epoch(3), FrameId(40)))
+    assert same.observe(FrameId(40)) == frame_key(Epoch(3), FrameId(40))
+
+
+def test_a_successor_goes_on_with_the_keys_that_had_come() -> None:
+    """A result server that comes back between two scans dropped the results of the next one."""
+    seen = BitMap64(frame_key(Epoch(2), FrameId(one)) for one in (1, 2, 5, 7))
+    seen.add(frame_key(Epoch(1), FrameId(60)))
+    again = EpochTracker(Epoch(2), seen=seen)
+    assert again.observe(FrameId(6)) == frame_key(Epoch(2), FrameId(6)), "it comes late"
+    seen.add(frame_key(Epoch(2), FrameId(6)))
+    assert again.observe(FrameId(1)) == frame_key(Epoch(3), FrameId(1))
+    first = EpochTracker(seen=BitMap64([3, 4]))
+    assert first.observe(FrameId(3)) == frame_key(Epoch(1), FrameId(3))
+    assert EpochTracker(Epoch(4), seen=seen).observe(FrameId(1)) == frame_key(Epoch(4), FrameId(1))
+
+
+def test_an_epoch_of_which_nothing_came_is_counted_where_it_is_told() -> None:
+    tracker = EpochTracker(Epoch(1), seen=BitMap64([frame_key(Epoch(1), FrameId(9))]))
+    tracker.reach(frame_key(Epoch(1), FrameId(20)))
+    assert tracker.last == 9
+    tracker.reach(frame_key(Epoch(3), FrameId(40)))
+    assert tracker.observe(FrameId(41)) == frame_key(Epoch(3), FrameId(41))
+    tracker.reach(frame_key(Epoch(4), FrameId(40)))
+    assert tracker.observe(FrameId(1)) == frame_key(Epoch(5), FrameId(1))

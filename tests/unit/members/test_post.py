@@ -47,7 +47,7 @@ def post(server: Server, tmp_path: Path) -> Iterator[Post]:
     one = Post(
         "work",
         ["x:work:0"],
-        outbox=SingleFrames(server, ["x:work:0"]),
+        outbox=SingleFrames(server, ["x:work:0"], id_field="uniqueId"),
         turn_frames=1,
         limits=ReplayLimits(max_bytes=10_000, overflow=Overflow.DROP, disk_bytes=0, spill_buffer_bytes=0),
         rules=RetryRules(max_attempts=2, retire_on_ack=False, retire_timeout_s=None),

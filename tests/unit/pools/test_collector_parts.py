@@ -3,13 +3,14 @@
 from typing import Any
 
 from beamcast.core.gather import PartGatherer
-from beamcast.core.ids import EpochTracker, FrameId
+from beamcast.core.ids import EpochTracker, FixedEpoch, FrameId
 from beamcast.core.reorder import ReorderWindow
 from beamcast.pools.collector import CollectorLoop
 from beamcast.pools.inputs import MonitoredChannel
 from beamcast.pools.records import declared_record
 from beamcast.pools.steering import Steering
 from beamcast.pools.tally import Tally
+from beamcast.pva.first_value import mark
 from beamcast.pva.messages import Input
 
 
@@ -28,12 +29,16 @@ class Channel:
         self.tracker = EpochTracker()
         self.observe = self.tracker.observe
         self.gathered: list[int] = []
+        self.timed = False
+
+    def note(self, update: Any) -> None:
+        """These have no times."""
 
     def read_id(self, pv: int) -> int:
         return pv % 1000
 
     def is_first_value(self, frame_id: int, update: Any) -> bool:
-        return MonitoredChannel.is_first_value(self, frame_id, update)  # type: ignore[arg-type]
+        return not isinstance(update, int) and MonitoredChannel.is_first_value(self, frame_id, update)  # type: ignore[arg-type]
 
 
 class Inputs:
@@ -108,16 +113,24 @@ def test_a_frame_without_one_part_is_given_up_and_holds_nothing_back() -> None:
 
 
 def test_what_a_record_holds_before_any_frame_is_known_again() -> None:
-    fresh = declared_record({"sum": float})
-    frame = fresh.copy()
+    blank = declared_record({"sum": float})
+    ours = mark(blank.copy(), ("uniqueId",))
+    frame = blank.copy()
     frame["timeStamp"] = {"secondsPastEpoch": 1_700_000_000}
     channel = Channel(0, 0)
-    assert not channel.is_first_value(0, fresh), "nothing has come: it may be a frame"
+    assert channel.is_first_value(0, ours), "pvaccess has followed the next generation by itself"
+    assert not channel.is_first_value(0, blank), "nothing has come: it may be a frame"
     channel.observe(FrameId(7))
-    assert channel.is_first_value(channel.probe_id, frame), (
-        "pvaccess has followed the next generation by itself"
-    )
-    # We came in the middle of the stream, and the next generation has published nothing yet.
-    channel.probe_id = 5
-    assert channel.is_first_value(0, fresh)
+    assert not channel.is_first_value(0, blank), "frames of this channel may have no times"
+    channel.timed = True
+    assert channel.is_first_value(0, blank), "a detector that was started again"
     assert not channel.is_first_value(0, frame), "a detector that begins again with 0"
+
+
+def test_a_first_value_is_known_where_ids_may_come_in_any_order() -> None:
+    """P3: with at-least-once delivery it was handed out as the result of frame 0."""
+    channel = Channel(0, 0)
+    channel.tracker = FixedEpoch()  # type: ignore[assignment]
+    ours = mark(declared_record({"sum": float}), ("uniqueId",))
+    assert channel.is_first_value(0, ours)
+    assert not channel.is_first_value(0, declared_record({"sum": float})), "a frame without a time"

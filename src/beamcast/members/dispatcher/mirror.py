@@ -142,7 +142,7 @@ class Dispatching:
 
     def _outbox(self, pool: DispatchedPool, server: Any) -> Outbox:
         if pool.batch == 1:
-            return SingleFrames(server, pool.channels)
+            return SingleFrames(server, pool.channels, id_field=self._plan.id_field)
         return StackedFrames(
             server,
             pool.channels,

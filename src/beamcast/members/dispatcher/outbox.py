@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from beamcast.pva.first_value import mark
 from beamcast.pva.stack import UNFIT, StackWriter
 
 
@@ -36,17 +37,18 @@ class Outbox(Protocol):
 class SingleFrames:
     """Every frame by itself, unchanged; the payload is shared, not copied."""
 
-    def __init__(self, server: Any, channels: Sequence[str]) -> None:
+    def __init__(self, server: Any, channels: Sequence[str], *, id_field: str) -> None:
         self._server = server
         self._channels = channels
+        self._id_field = id_field
         self._sample: Any = None
         self.unfit = ""
 
     def open(self, probe: Any) -> None:
-        """Make the ranks' records like the probe."""
-        self._sample = probe.copy()
+        """Make the ranks' records like the probe, which is no frame of theirs."""
+        self._sample = mark(probe.copy(), (self._id_field,))
         for channel in self._channels:
-            self._server.addRecord(channel, probe.copy())
+            self._server.addRecord(channel, self._sample.copy())
 
     def extend(self, channels: Sequence[str]) -> None:
         """More records like those before."""
