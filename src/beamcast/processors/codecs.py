@@ -44,6 +44,10 @@ class Compress:
         if is_compressed(pv):
             self._passed += 1
             return pv
+        if not pv.hasField("codec.parameters"):
+            raise DataError(
+                "this NTNDArray has no codec field, in which a compressed image has to say what it is"
+            )
         image = frame.image
         payload = encode(self._encoder, image, codec=self._codec)
         set_compressed(pv, payload, codec=self._codec, image=image)
@@ -92,6 +96,6 @@ class Decompress:
 
 def is_compressed(pv: Any) -> bool:
     """Whether the image of `pv` has a codec; DataError when `pv` is no NTNDArray."""
-    if not pv.hasField("codec.name"):
-        raise DataError("this is not an NTNDArray: it has no codec")
-    return bool(pv.getString("codec.name"))
+    if not (pv.hasField("value") and pv.hasField("dimension")):
+        raise DataError("this is not an NTNDArray: it has no value, or no dimension")
+    return pv.hasField("codec.name") and bool(pv.getString("codec.name"))

@@ -58,22 +58,54 @@ def image_view(pv: Any) -> Image:
 
     Shape is ``dimension`` reversed (the first dimension runs fastest): (rows, cols), or (z, rows, cols) for
     a stack or colour image. The dtype is the one of the selected union field (``booleanValue`` reads as
-    int8). A compressed image is decoded, anew with each call (`beamcast.pva.codecs`). Raises `DataError` if
-    ``pv`` is no NTNDArray or holds no image, if it is encrypted or its codec unknown, and if size and
-    dimensions disagree.
+    int8). A compressed image is decoded, anew with each call (`beamcast.pva.codecs`). What a server leaves out
+    of the type that can be done without is (`_sparse_image_view`). Raises `DataError` if ``pv`` is no NTNDArray
+    or holds no image, if it is encrypted or its codec unknown, and if size and dimensions disagree.
     """
     try:
         field = pv.getSelectedUnionFieldName("value")
         codec = pv.getString("codec.name")
         dimensions = pv.getStructureArray("dimension")
-    except pvaccess.PvaException as error:
-        raise DataError(f"this is not an NTNDArray: {error}") from error
+    except pvaccess.PvaException:
+        return _sparse_image_view(pv)
     if not field:
-        raise DataError("the NTNDArray holds no image: its value is empty")
+        return _sparse_image_view(pv)
     shape = tuple([dimension["size"] for dimension in dimensions[::-1]])
     if codec:
         return _decoded(pv, codec, field, shape)
-    flat: Image = pv.getUnion("value").getScalarArray(field)
+    return _shaped(pv.getUnion("value").getScalarArray(field), shape)
+
+
+def _sparse_image_view(pv: Any) -> Image:
+    """The image of an NTNDArray as databases of IOCs make them, which have the fields that somebody wrote down: no
+    ``codec``, a ``value`` of type any or a plain array, dimensions with sizes alone. As `image_view`, a little slower.
+    """
+    structure = pv.getStructureDict()
+    for name in ("value", "dimension"):
+        if name not in structure:
+            raise DataError(f"this is not an NTNDArray: it has no field {name!r}, but {', '.join(structure)}")
+    if not isinstance(structure["value"], tuple | list):
+        raise DataError("this is not an NTNDArray: its value is neither a union nor an array")
+    try:
+        codec = pv.getString("codec.name") if pv.hasField("codec.name") else ""
+        shape = tuple(int(dimension["size"]) for dimension in pv["dimension"][::-1])
+        value = pv["value"]
+    except (pvaccess.PvaException, LookupError, TypeError) as error:
+        raise DataError(f"this is not an NTNDArray: {error}") from error
+    field = ""
+    if isinstance(value, tuple):  # a union, or any: what is in it by its name, and its type
+        if not value[0]:
+            raise DataError("the NTNDArray holds no image: its value is empty")
+        field, value = next(iter(value[0].items()))
+    if codec and field:
+        return _decoded(pv, codec, field, shape)
+    flat = np.asarray(value)
+    if flat.dtype not in FIELD_OF_DTYPE or flat.ndim != 1 or codec:
+        raise DataError(f"the value of the NTNDArray is no array of numbers, but {type(value).__name__}")
+    return _shaped(flat, shape)
+
+
+def _shaped(flat: Image, shape: tuple[int, ...]) -> Image:
     if not shape or not flat.size or flat.size != math.prod(shape):
         raise DataError(f"the image has {flat.size} values, but its dimensions (rows first) are {shape}")
     return flat.reshape(shape)
@@ -83,7 +115,12 @@ def _decoded(pv: Any, codec: str, field: str, shape: tuple[int, ...]) -> Image:
     # Not on the path of a plain image, and its libraries are loaded with the first compressed one.
     from beamcast.pva.codecs import decode_image
 
-    return decode_image(pv, codec=codec, field=field, shape=shape)
+    try:
+        return decode_image(pv, codec=codec, field=field, shape=shape)
+    except pvaccess.PvaException as error:
+        raise DataError(
+            f"the image is compressed ({codec}), and what decoding needs is missing: {error}"
+        ) from error
 
 
 class ImageReader:

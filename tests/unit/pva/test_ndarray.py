@@ -1,3 +1,6 @@
+import re
+from typing import Any
+
 import numpy as np
 import pvaccess
 import pytest
@@ -6,6 +9,7 @@ from beamcast.core.errors import DataError
 from beamcast.pva.ndarray import (
     FIELD_OF_DTYPE,
     MAX_FRAME_ID,
+    SCALAR_OF_FIELD,
     image_view,
     make_ndarray,
     prepare_value,
@@ -108,3 +112,59 @@ def test_an_id_beyond_32_bits_is_an_error_not_another_id() -> None:
     pv = pvaccess.NtNdArray()
     with pytest.raises(OverflowError):
         set_header(pv, frame_id=MAX_FRAME_ID + 1, timestamp_ns=0)
+
+
+def sparse(value: object, *, codec: bool = False, dimension: object = None) -> Any:
+    """An NTNDArray as databases of IOCs make them: some fields alone, the value of a type of its own."""
+    fields = {"value": value, "dimension": [{"size": pvaccess.INT}], "uniqueId": pvaccess.INT}
+    if codec:
+        fields["codec"] = {"name": pvaccess.STRING}
+    pv = pvaccess.PvObject(fields, "epics:nt/NTNDArray:1.0")
+    pv["dimension"] = [{"size": 3}, {"size": 2}] if dimension is None else dimension
+    return pv
+
+
+@pytest.mark.parametrize("dtype", FIELD_OF_DTYPE, ids=str)
+@pytest.mark.parametrize("kind", ["any", "array", "union"])
+@pytest.mark.parametrize("codec", [False, True])
+def test_fields_that_a_server_left_out_are_not_missed(dtype: np.dtype, kind: str, codec: bool) -> None:
+    """C11: the test databases of pvxs and Phoebus have no codec, a value of type any, and sizes alone."""
+    image = np.arange(6).astype(dtype).reshape(2, 3)
+    field = FIELD_OF_DTYPE[np.dtype(dtype)]
+    scalar = SCALAR_OF_FIELD[field]
+    pv = sparse({"any": (), "array": [scalar], "union": ({field: [scalar]},)}[kind], codec=codec)
+    match kind:
+        case "any":
+            pv["value"] = pvaccess.PvObject({"value": [scalar]}, {"value": image.reshape(-1)})
+        case "array":
+            pv.setScalarArray("value", image.reshape(-1))
+        case "union":
+            pv.setUnion("value", {field: image.reshape(-1)})
+    view = image_view(pv)
+    assert view.dtype == dtype
+    assert np.array_equal(view, image)
+
+
+def test_what_is_no_image_says_why() -> None:
+    cases = {
+        "it has no field 'dimension', but value": pvaccess.PvObject({"value": ()}),
+        "its value is neither a union nor an array": sparse(pvaccess.INT),
+        "holds no image: its value is empty": sparse(()),
+        "no array of numbers, but list": sparse([pvaccess.STRING], dimension=[{"size": 2}]),
+        "the image has 6 values, but its dimensions (rows first) are ()": sparse(
+            [pvaccess.INT], dimension=[]
+        ),
+    }
+    cases["the image has 6 values, but its dimensions (rows first) are ()"]["value"] = list(range(6))
+    cases["no array of numbers, but list"]["value"] = ["a", "b"]
+    for words, pv in cases.items():
+        with pytest.raises(DataError, match=re.escape(words)):
+            image_view(pv)
+
+
+def test_a_codec_without_what_it_needs_says_so() -> None:
+    pv = sparse((), codec=True)
+    pv["value"] = pvaccess.PvObject({"value": [pvaccess.UBYTE]}, {"value": np.zeros(6, np.uint8)})
+    pv["codec"] = {"name": "jpeg"}
+    with pytest.raises(DataError, match=r"compressed \(jpeg\), and what decoding needs is missing"):
+        image_view(pv)
