@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # The system tests mostly wait: four at a time. AT_ONCE= runs them one after the other.
 AT_ONCE ?= -n 4 --dist loadgroup
 
-.PHONY: demo test test-all check unit system bench install wheel clean bench-delivery bench-scale bench-submit bench-mirror bench-results bench-metadata bench-encryption bench-stacks chaos
+.PHONY: demo test test-all check unit system bench install wheel clean bench-delivery bench-scale bench-submit bench-mirror bench-results bench-metadata bench-encryption bench-stacks chaos conformance
 
 demo: $(STAMP)  ## Stream a simulated detector through a pool and back; SITE=local or local-mpi
 	@$(BIN)/python examples/first-light/demo.py --site "$(SITE)"
@@ -59,6 +59,9 @@ bench-stacks: $(STAMP)  ## Small frames in stacks, against PvaPy
 MINUTES ?= 0.5
 chaos: $(STAMP)  ## Hurt real runs in every way we promise to survive; MINUTES=30 for long random kills
 	PYTHONPATH=tests:tests/system $(BIN)/python -m chaos --minutes $(MINUTES)
+
+conformance: $(STAMP)  ## NTNDArray as the world writes it, from servers of either kind, to clients of either kind
+	PYTHONPATH=tests $(BIN)/python -m conformance
 
 wheel: $(STAMP)
 	$(BIN)/python -m build
