@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -180,3 +181,45 @@ def test_it_comes_back_with_a_restarted_detector_and_serves_a_restarted_consumer
     bench.reader(mirror, "third")
     until(lambda: len(bench.ids("third")) > 50, 20, lambda: bench.said("reader.log"))
     assert min(bench.ids("third")) >= 1_000_000
+
+
+PVXS_READER = """
+import os, queue, sys
+from p4p.client.thread import Context
+arrived = queue.Queue()
+context = Context("pva", nt=False)
+subscription = context.monitor(sys.argv[1], arrived.put, request="record[queueSize=1000]field(uniqueId)")
+with open(sys.argv[2], "w", buffering=1) as out:
+    while True:
+        print(arrived.get()["uniqueId"], file=out)
+"""
+
+
+def test_clients_of_pvxs_find_it_and_it_can_be_started_again_at_once(bench: Bench) -> None:
+    """I6: a name server for clients of pvxs; ended with readers connected, its port is free for the next one."""
+    source, mirror, names = ports(3)
+    bench.source("a", source, rate=50)
+    for number in range(2):
+        standing = bench.mirror(mirror, [source], "--name-port", str(names))
+        told = f"EPICS_PVA_NAME_SERVERS={LOOPBACK}:{names}"
+        until(lambda told=told: told in bench.said("mirror.log"), 10, lambda: bench.said("mirror.log"))
+        environment = {
+            "EPICS_PVA_AUTO_ADDR_LIST": "NO",
+            "EPICS_PVA_ADDR_LIST": "",
+            "EPICS_PVA_NAME_SERVERS": f"{LOOPBACK}:{names}",
+        }
+        words = ["-c", PVXS_READER, f"{bench.prefix}:ma", str(bench.folder / f"pvxs{number}")]
+        reader = bench.start(words, "pvxs.log", environment)
+        other = bench.reader(mirror, f"pvaccess{number}")
+        for out in (f"pvxs{number}", f"pvaccess{number}"):
+            until(
+                lambda out=out: len(bench.ids(out)) > 10,
+                40,
+                lambda: bench.said("mirror.log") + bench.said("pvxs.log"),
+            )
+        standing.send_signal(signal.SIGINT)
+        assert standing.wait(20) == 0, bench.said("mirror.log")
+        (bench.folder / "mirror.log").unlink()
+        # They go after it: their connections were open when it ended.
+        reader.kill()
+        other.kill()

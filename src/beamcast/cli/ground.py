@@ -12,11 +12,18 @@ from dataclasses import dataclass
 from types import FrameType
 
 from beamcast.members.names import only_name_server
-from beamcast.pva.environment import apply_environment, check_bound, free_port, server_environment
+from beamcast.pva.environment import (
+    apply_environment,
+    check_bound,
+    free_at_once,
+    free_port,
+    server_environment,
+)
 from beamcast.pva.interfaces import resolve_address
 
 FIRST_PORT = 20000
 LAST_PORT = 29999
+_LEFT: list[object] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,12 @@ class Stand:
     def check(self) -> None:
         """WorldError when the server that was started did not get its port."""
         check_bound([self.port])
+
+    def leave(self, server: object) -> None:
+        """This process is about to end: have its port free at once for whoever serves there next. The server is kept
+        as it is until then: one that stops shuts its connections down, and the kernel keeps the port for a minute."""
+        free_at_once(self.port)
+        _LEFT.append(server)
 
     def how_to_read(self, channel: str) -> str:
         """A line that a user can run elsewhere."""

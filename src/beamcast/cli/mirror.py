@@ -17,7 +17,7 @@ from beamcast.core.errors import UsageError, WorldError
 from beamcast.members.names import NameServerProcess
 from beamcast.members.standing import ChannelCounts, MirroredChannel, StandingMirror
 from beamcast.pva.endpoint import Endpoint
-from beamcast.pva.environment import free_at_once, free_port
+from beamcast.pva.environment import free_port
 
 LOOPBACK = "127.0.0.1"
 # The numbers of the process that was here before.
@@ -36,6 +36,14 @@ def mirror(
     ] = None,
     interface: InterfaceOption = "lo",
     port: PortOption = None,
+    name_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="TCP port of the name server for clients of pvxs; absent: the next free one.",
+        ),
+    ] = None,
     source_server: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,8 +75,11 @@ def mirror(
         where = stand(interface=interface, port=port, name_servers=asked)
         from beamcast.pva.mirror import Mirror
 
-        served = stack.enter_context(Mirror())
+        served = Mirror().__enter__()
+        stack.callback(where.leave, served)
         where.check()
+        directory = stack.enter_context(_directory(where, name_port))
+        directory.serve_at({each.channel: Endpoint(where.address, where.port) for each in channels})
         # By name where they were given by name: a mirror stands for months, and hosts move.
         looked_for = [Endpoint.parse(each) for each in source_server or ()]
         standing = StandingMirror(
@@ -78,11 +89,12 @@ def mirror(
             servers=looked_for,
             own=Endpoint(where.address, where.port),
             before=_before(),
-            begin_again=lambda: _begin_again(standing, where),
+            begin_again=lambda: _begin_again(standing, where, directory),
+            directory=directory,
         )
         stack.callback(standing.close)
         if standing.wait(timeout_s=appear_timeout, stopped=stopped):
-            _announce(channels, where)
+            _announce(channels, where, directory)
         elif not stopped:
             raise WorldError(
                 f"the source channel {source} did not appear within {appear_timeout:g} s",
@@ -106,18 +118,20 @@ def _pairs(source: str, channel: str, also: list[str] | None) -> list[tuple[str,
     return pairs
 
 
-def _begin_again(standing: StandingMirror, where: Stand) -> None:
-    """Replace this process by a fresh one that goes on at the same port."""
+def _begin_again(standing: StandingMirror, where: Stand, directory: NameServerProcess) -> None:
+    """Replace this process by a fresh one that goes on at the same ports."""
+    directory.__exit__(None, None, None)
     os.environ[_NUMBERS] = json.dumps([asdict(each) for each in standing.counts()])
     sys.stdout.flush()
-    free_at_once(where.port)
-    words = [word for word in sys.orig_argv if not word.startswith(("--listen=", "--port="))]
-    for option in ("--listen", "--port"):
+    where.leave(standing)
+    words = [word for word in sys.orig_argv if not word.startswith(("--listen=", "--port=", "--name-port="))]
+    for option in ("--listen", "--port", "--name-port"):
         if option in words:
             at = words.index(option)
             del words[at : at + 2]
     # The environment was ours; what the user had set is in it still.
-    os.execv(sys.executable, [*words, "--listen", f"{where.address}:{where.port}"])
+    ports = ["--listen", f"{where.address}:{where.port}", "--name-port", str(directory.endpoint.port)]
+    os.execv(sys.executable, [*words, *ports])
 
 
 def _before() -> list[ChannelCounts]:
@@ -130,10 +144,23 @@ def _names() -> NameServerProcess:
     return NameServerProcess(host=LOOPBACK, port=free_port(FIRST_PORT, LAST_PORT, LOOPBACK, prefer=start))
 
 
-def _announce(channels: list[MirroredChannel], where: Stand) -> None:
+def _directory(where: Stand, port: int | None) -> NameServerProcess:
+    """A name server for the readers: those of pvxs search in a way that the mirror's own server, one of pvaccess, does
+    not answer."""
+    if port is None:
+        prefer = max(where.port + 1 - FIRST_PORT, 0)
+        port = free_port(FIRST_PORT, LAST_PORT, where.address, prefer=prefer, taken=[where.port])
+    return NameServerProcess(host=where.address, port=port)
+
+
+def _announce(channels: list[MirroredChannel], where: Stand, directory: NameServerProcess) -> None:
     for each in channels:
         print(f"mirroring {each.source} as {each.channel} at {where.address}:{where.port}; read it with")
         print(f"  {where.how_to_read(each.channel)}", flush=True)
+    print(
+        f"clients of pvxs (p4p, ophyd-async) find them with EPICS_PVA_NAME_SERVERS={directory.endpoint}",
+        flush=True,
+    )
 
 
 def _stay(standing: StandingMirror, stopped: list[bool], *, every_s: float, as_json: bool) -> None:

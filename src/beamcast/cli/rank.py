@@ -238,6 +238,7 @@ def run_rank(
     on_stop_signals(stop)
     print(f"serving {duty.output_channel} at {where.address}:{where.port}", file=sys.stderr, flush=True)
     rank.run(frames=frames, runtime_s=runtime_s, say=lambda text: print(text, file=sys.stderr, flush=True))
+    where.leave(server)
     return rank.report()
 
 

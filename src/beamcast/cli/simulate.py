@@ -95,7 +95,7 @@ def sim(
 
     report = simulator.run(should_stop)
     _wait(linger if frames is not None else 0.0, lambda: stopped)
-    server.stop()
+    where.leave(server)
     _tell(report, as_json=as_json)
 
 
@@ -138,7 +138,7 @@ def _play(channel: str, play: _Play, where: Stand, *, delay_s: float, linger_s: 
     _wait(delay_s, stopped.is_set)
     report = player.run(stopped.is_set)
     _wait(linger_s, stopped.is_set)
-    server.stop()
+    where.leave(server)
     return report
 
 

@@ -114,13 +114,16 @@ class StandingMirror:
         own: Endpoint | None = None,
         before: Sequence[ChannelCounts] = (),
         begin_again: Callable[[], None],
+        directory: NameServerProcess | None = None,
     ) -> None:
-        """`own`: where the mirrored channels are served. `begin_again`: replace this process by a fresh one, to which
+        """`own`: where the mirrored channels are served; `directory`: a name server for their readers, which is kept
+        alive. `begin_again`: replace this process by a fresh one, to which
         `counts` are given as `before`."""
         self._mirror = mirror
         self._begin_again = begin_again
         self._names = names
         self._servers = servers
+        self._directory = directory
         if names is not None and own is not None:
             names.serve_at({each.channel: own for each in channels})
         known = {each.channel: each for each in before}
@@ -128,8 +131,9 @@ class StandingMirror:
 
     def tick(self, now: float) -> None:
         """Look at every channel, and at the name server."""
-        if self._names is not None:
-            self._names.revive()
+        for server in (self._names, self._directory):
+            if server is not None:
+                server.revive()
         for life in self._lives:
             if self._mirror.serving(life.spec.channel):
                 self._count(life, now)
