@@ -98,7 +98,9 @@ def main() -> int:
     arguments = parser.parse_args()
     command = [sys.executable, "-m", "beamcast", "run", str(HERE / "workflow.toml")]
     began = time.time()
-    run = subprocess.Popen([*command, "--site", arguments.site, "--name", "demo", "--run-dir", str(RUN_DIR)])
+    run = subprocess.Popen(
+        [*command, "--site", arguments.site, "--name", "demo", "--run-dir", str(RUN_DIR), "--replace"]
+    )
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         name_server = wait_for_name_server(run, began)

@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +63,7 @@ def words(*arguments: str) -> list[str]:
 
 def beamcast(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        words(*arguments), cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        words(*arguments), cwd=folder, capture_output=True, text=True, timeout=180, check=False
     )
 
 
@@ -142,9 +145,17 @@ def test_the_first_failure_is_told_while_the_run_goes_on(tmp_path: Path) -> None
         elapsed_s = float(status.stdout.partition(" s since the start")[0].split()[-1])
         last = [line for line in (tmp_path / "run.log").read_text().splitlines() if "streaming:" in line][-1]
         assert abs(elapsed_s - float(last.split()[0])) < 5
-        stopped = beamcast(tmp_path, "stop", "worth", "--wait")
-        assert "verdict: good, but " in stopped.stdout
-        assert process.wait(60) == 0
+        with following(tmp_path, "one") as follows, following(tmp_path, "two") as left:
+            for name in ("one", "two"):
+                wait_for(tmp_path / f"{name}.log", "controller | ")
+            left.send_signal(signal.SIGINT)
+            assert left.wait(30) == 0, "Ctrl-C leaves the logs in good order"
+            stopped = beamcast(tmp_path, "stop", "worth", "--wait")
+            assert "verdict: good, but " in stopped.stdout
+            assert process.wait(120) == 0
+            assert follows.wait(30) == 0, "the logs end with the run"
+        assert "run worth is done" in (tmp_path / "one.log").read_text()
+        assert "Traceback" not in (tmp_path / "two.log").read_text()
     finally:
         process.kill()
         process.wait()
@@ -155,7 +166,21 @@ def test_the_first_failure_is_told_while_the_run_goes_on(tmp_path: Path) -> None
     assert told.splitlines()[-1].split()[-1] == "10)", "the last line is the verdict"
 
 
-def wait_for(path: Path, text: str, *, seconds: float = 60) -> None:
+@contextmanager
+def following(folder: Path, name: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """`beamcast logs -f`, which writes into a file."""
+    with (folder / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(
+            words("logs", "worth", "-f"), cwd=folder, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_for(path: Path, text: str, *, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while text not in path.read_text():
         assert time.monotonic() < deadline, path.read_text()[-3000:]

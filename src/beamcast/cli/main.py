@@ -28,6 +28,8 @@ from beamcast.cli import (
     record,
     resume,
     run,
+    run_logs,
+    runs,
     scale,
     simulate,
     site_key,
@@ -82,6 +84,8 @@ app.command("stop")(query.stop)
 app.command("scale")(scale.scale)
 app.command("control")(control.control)
 app.command("report")(query.report)
+app.command("list")(runs.list_runs)
+app.command("logs")(run_logs.logs)
 app.command("get")(read.get)
 app.command("watch")(read.watch)
 app.command("sim")(simulate.sim)

@@ -1,11 +1,13 @@
 """`beamcast run`: one run from a workflow and a site, watched until its end."""
 
+import dataclasses
 import os
 import re
 import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -22,6 +24,7 @@ from beamcast.config.check import check_workflow
 from beamcast.config.load import load_site, load_workflow
 from beamcast.core.errors import UsageError
 from beamcast.launch.plan import RunPlan
+from beamcast.launch.rundir.naming import check_unused, claim
 from beamcast.launch.rundir.rundir import RunDir
 from beamcast.observe.tables import summary
 
@@ -32,6 +35,13 @@ RunDirOption = Annotated[
     Path | None, typer.Option("--run-dir", help="Run directory; absent: <run_root of the site>/<name>.")
 ]
 
+
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace", help="Remove an ended run of the same name; absent: a number is added to the name."
+    ),
+]
 
 # What a detached run would have written to the terminal.
 CONSOLE_LOG = "console.log"
@@ -91,6 +101,7 @@ def run(
     site: SiteOption = "local",
     name: NameOption = None,
     run_dir: RunDirOption = None,
+    replace: ReplaceOption = False,
     settings: SetOption = None,
     site_settings: SetSiteOption = None,
     debug: DebugOption = False,
@@ -100,8 +111,33 @@ def run(
     """Run WORKFLOW at a site and watch it. Ctrl-C drains the stream and ends; a second one ends at once."""
     quiet = quiet or detached
     plan = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
-    folder = RunDir((run_dir or Path(plan.site.run_root) / plan.run).absolute())
-    conduct(plan, folder, quiet=quiet, debug=debug, detached=detached)
+    plan, folder = placed(plan, run_dir=run_dir, replace=replace)
+    if plan.run != name and name is not None and not quiet:
+        print(f"there is a run {name} already: this one is {plan.run}", flush=True)
+    try:
+        conduct(plan, folder, quiet=quiet, debug=debug, detached=detached)
+    finally:
+        give_back(folder)
+
+
+def placed(plan: RunPlan, *, run_dir: Path | None, replace: bool) -> tuple[RunPlan, RunDir]:
+    """Where the run has its directory, and the plan with the name that it gets: no earlier run is overwritten unless
+    it is to be replaced. UsageError, WorldError."""
+    if run_dir is not None:
+        if not replace:
+            check_unused(run_dir)
+        return plan, RunDir(run_dir.absolute())
+    root = Path(plan.site.run_root).absolute()
+    if replace:
+        return plan, RunDir(root / plan.run)
+    name, folder = claim(root, plan.run)
+    return dataclasses.replace(plan, run=name), RunDir(folder)
+
+
+def give_back(folder: RunDir) -> None:
+    """Nothing stays of a run that could not even begin."""
+    with suppress(OSError):
+        folder.path.rmdir()  # one that has anything in it stays
 
 
 def conduct(

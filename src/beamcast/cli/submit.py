@@ -9,13 +9,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import IO, Any
 
 from beamcast.cli.attach import shown_name
 from beamcast.cli.options import DebugOption, SetOption, SetSiteOption, SiteOption, WorkflowFile
 from beamcast.cli.outcome import Quit
-from beamcast.cli.run import CONSOLE_LOG, NameOption, RunDirOption, make_plan, shown_path
+from beamcast.cli.run import (
+    CONSOLE_LOG,
+    NameOption,
+    ReplaceOption,
+    RunDirOption,
+    give_back,
+    make_plan,
+    placed,
+    shown_path,
+)
 from beamcast.cli.runline import read_final_report
 from beamcast.core.errors import WorldError
 from beamcast.launch.rundir.lease import read_lease
@@ -36,22 +44,27 @@ def submit(
     site: SiteOption = "local",
     name: NameOption = None,
     run_dir: RunDirOption = None,
+    replace: ReplaceOption = False,
     settings: SetOption = None,
     site_settings: SetSiteOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Start a run of WORKFLOW at a site that goes on by itself; returns when the scheduler has its job."""
     plan = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
-    folder = RunDir((run_dir or Path(plan.site.run_root) / plan.run).absolute())
+    plan, folder = placed(plan, run_dir=run_dir, replace=replace)
     words = [sys.executable, "-m", "beamcast", "run", str(workflow), "--detached", f"--site={site}"]
     words += [f"--name={plan.run}", f"--run-dir={folder.path}"]
     words += [f"--set={each}" for each in settings or ()] + [
         f"--set-site={each}" for each in site_settings or ()
     ]
     words += ["--debug"] if debug else []
-    with tempfile.TemporaryFile() as said:
-        process = _start(words, said)
-        report = _wait_until_begun(process, folder, said)
+    words += ["--replace"] if replace else []
+    try:
+        with tempfile.TemporaryFile() as said:
+            process = _start(words, said)
+            report = _wait_until_begun(process, folder, said)
+    finally:
+        give_back(folder)
     name_here = shown_name(folder.path, plan.run)
     print(f"{plan.run} is {report.state}; its directory is {shown_path(folder.path)}")
     if (line := allocation_line(report)) is not None:
