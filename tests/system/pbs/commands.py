@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pbs.state import EXIT_UNKNOWN_JOB, SERVER, Job, Queue
 
@@ -32,8 +34,8 @@ def qsub(words: list[str]) -> int:
         job = _job(queue.next_id(), text, options, resources)
         queue.write(job)
     _start_runner(job)
-    print(job.id)
-    return 0
+    print(queue.behaviour.qsub_says.format(id=job.id))
+    return queue.behaviour.qsub_status
 
 
 def _options(words: list[str]) -> tuple[dict[str, str], str]:
@@ -88,8 +90,9 @@ def qstat(words: list[str]) -> int:
     if queue.behaviour.qstat_fails:
         print(f"qstat: cannot connect to server {SERVER} (errno=15010)", file=sys.stderr)
         return 1
-    if "-F" not in words or words[words.index("-F") + 1] != "json" or "-f" not in words:
-        print("qstat: this pretended server knows `qstat -x -f -F json` only", file=sys.stderr)
+    as_json = "-F" in words and words[words.index("-F") + 1] == "json"
+    if "-f" not in words:
+        print("qstat: this pretended server knows `qstat -f` only", file=sys.stderr)
         return 2
     wanted = [word for word in words if not word.startswith("-") and word != "json"]
     with queue.locked():
@@ -100,15 +103,42 @@ def qstat(words: list[str]) -> int:
     if queue.behaviour.answer_first_only:
         chosen = chosen[:1]
     jobs = {identity: found[identity].shown() for identity in chosen}
-    print(
-        json.dumps(
-            {"timestamp": int(time.time()), "pbs_version": "23.06", "pbs_server": SERVER, "Jobs": jobs}
+    if as_json:
+        answer = {"timestamp": int(time.time()), "pbs_version": "23.06", "pbs_server": SERVER, "Jobs": jobs}
+        # As openpbs 1255: a value that looks like a number is printed without quotes.
+        print(
+            json.dumps(answer).replace(
+                '"Job_Name"', '"foo":005,"Job_Name"' if queue.behaviour.broken_json else '"Job_Name"'
+            )
         )
-    )
+    else:
+        for identity, fields in jobs.items():
+            print(f"Job Id: {identity}")
+            for name, value in _flat(fields):
+                print(f"    {name} = {value}")
+            print()
     unknown = [identity for identity in wanted if identity not in found]
     for identity in unknown:
         print(f"qstat: Unknown Job Id {identity}", file=sys.stderr)
     return EXIT_UNKNOWN_JOB if unknown else 0
+
+
+def _flat(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", each) for inner, each in value.items())
+        else:
+            yield name, value
+
+
+def qselect(words: list[str]) -> int:
+    """`qselect -x -N NAME`: prints the ids of the jobs of a name."""
+    queue = Queue.of_environment()
+    name = words[words.index("-N") + 1]
+    with queue.locked():
+        found = [job.id for job in queue.jobs() if job.name == name and ("-x" in words or job.state != "F")]
+    print("\n".join(found))
+    return 0
 
 
 def qdel(words: list[str]) -> int:
@@ -130,7 +160,7 @@ def qdel(words: list[str]) -> int:
 def main() -> None:
     """Called by the three executables, with the command's name first."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    commands = {"qsub": qsub, "qstat": qstat, "qdel": qdel}
+    commands = {"qsub": qsub, "qstat": qstat, "qselect": qselect, "qdel": qdel}
     sys.exit(commands[sys.argv[1]](sys.argv[2:]))
 
 

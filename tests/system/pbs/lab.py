@@ -30,7 +30,7 @@ class PbsLab:
     def __enter__(self) -> Self:
         (self.folder / "bin").mkdir(parents=True)
         self.queue.folder.mkdir()
-        for name in ("qsub", "qstat", "qdel"):
+        for name in ("qsub", "qstat", "qselect", "qdel"):
             path = self.folder / "bin" / name
             modules = Path(__file__).resolve().parents[1]
             path.write_text(_EXECUTABLE.format(modules=modules, python=sys.executable, name=name))

@@ -31,6 +31,9 @@ class Behaviour:
     queued_s: float | None = 0.0
     answer_first_only: bool = False
     qstat_fails: bool = False
+    qsub_says: str = "{id}"
+    qsub_status: int = 0
+    broken_json: bool = False
 
 
 @dataclass(slots=True)

@@ -75,6 +75,25 @@ def test_no_frame_is_lost(pbs_lab: PbsLab, tmp_path: Path, mode: Literal["mpi", 
     assert pbs_lab.wait_for(job.id, "F").deleted, "the run gives its allocation back"
 
 
+def test_a_site_whose_wrapper_hides_the_id_and_whose_json_is_broken(pbs_lab: PbsLab, tmp_path: Path) -> None:
+    """The job is found by its name (C4), and looked at in another way (C5); in the end it is given back."""
+    need("mpi")
+    wrapped = Behaviour(
+        qsub_says="Welcome!\n  2.5 hours are left in your budget.", qsub_status=1, broken_json=True
+    )
+    pbs_lab.behave(wrapped)
+    words = run_command(tmp_path, write_site(tmp_path, "workers"), "wrapped", SETTINGS)
+    with start_run(words, tmp_path, pbs_lab.environment) as process:
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    report = read_report(tmp_path)
+    assert (report["frames"]["collected"], report["frames"]["lost"]) == (FRAMES, 0)
+    (job,) = pbs_lab.queue.jobs()
+    assert report["allocations"][0]["job"] == job.id
+    assert report["allocations"][0]["state"] != "unknown"
+    assert pbs_lab.wait_for(job.id, "F").deleted, "the run gives its allocation back"
+
+
 def test_the_message_of_a_rejected_job_reaches_the_user(pbs_lab: PbsLab, tmp_path: Path) -> None:
     message = "Job violates queue and/or server resource limits"
     pbs_lab.behave(Behaviour(reject=message))

@@ -1,10 +1,12 @@
 """What schedulers print, as they print it, and what we make of it."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from beamcast.launch.jobs.pbs import parse_qstat
+from beamcast.launch.jobs.pbs import parse_qstat, parse_qstat_text
 from beamcast.launch.jobs.slurm import (
     expand,
     parse_position,
@@ -12,7 +14,8 @@ from beamcast.launch.jobs.slurm import (
     parse_scontrol,
     parse_silent_nodes,
 )
-from beamcast.launch.jobs.words import JobEnd, JobState, JobWord, seconds
+from beamcast.launch.jobs.watch import Pbs, run_command
+from beamcast.launch.jobs.words import UNKNOWN, JobEnd, JobState, JobWord, seconds
 
 # slurm 22.05, shortened where nothing is read.
 SCONTROL = (
@@ -172,3 +175,62 @@ def test_ends_of_pbs_jobs_are_told_apart(status: int | None, end: JobEnd) -> Non
 )
 def test_what_pbs_does_not_know_is_unknown(text: str) -> None:
     assert parse_qstat(text, "17.x").state is JobState.UNKNOWN
+
+
+QSTAT_TEXT = """\
+Job Id: 12.head
+    Job_Name = parsl.ranks-1.block-0.1795381573.2
+    resources_used.walltime = 00:01:30
+    job_state = {state}
+    queue = debug
+    exec_host = node1/0*4+node2/0*4
+    comment = Job run at Tue Dec 01 at 03:00 on (node1:ncpus=4)+(node2:nc
+\tpus=4)
+    Resource_List.walltime = 00:05:00
+    Variable_List = PBS_O_HOME=/home/u,foo=005,
+\tPBS_O_SHELL=/bin/bash
+    {end}
+Job Id: 121.head
+    job_state = H
+"""
+
+
+def test_pbs_text_says_the_same_as_its_json() -> None:
+    word = parse_qstat_text(QSTAT_TEXT.format(state="R", end=""), "12.head")
+    assert (word.state, word.nodes, word.queue) == (JobState.RUNNING, ("node1", "node2"), "debug")
+    assert word.time_left_s == 210.0
+    ended = parse_qstat_text(QSTAT_TEXT.format(state="F", end="Exit_status = -29"), "12.head")
+    assert (ended.state, ended.end) == (JobState.ENDED, JobEnd.WALLTIME)
+    assert parse_qstat_text(QSTAT_TEXT, "13.head") is UNKNOWN
+    assert parse_qstat_text("qstat: Unknown Job Id 12.head", "12.head") is UNKNOWN
+
+
+def test_json_that_one_field_spoils_has_the_text_asked_for() -> None:
+    """openpbs 1255, 2541: a value such as 005 without quotes (C5)."""
+    broken = '{"Jobs": {"12.head": {"job_state": "R", "Variable_List": {"foo":005}}}}'
+    answers = {"json": broken, "-f": QSTAT_TEXT.format(state="R", end="")}
+    word = Pbs(lambda words: answers["json" if "json" in words else "-f"]).ask("12.head")
+    assert word.state is JobState.RUNNING
+
+
+def test_a_site_without_a_history_of_jobs_is_asked_without_it() -> None:
+    asked: list[str] = []
+
+    def run(words: Sequence[str]) -> str:
+        asked.append(" ".join(words))
+        return "" if "-x" in words else QSTAT_TEXT.format(state="Q", end="")
+
+    assert Pbs(run).ask("12.head").state is JobState.WAITING
+    assert asked == ["qstat -x -f -F json 12.head", "qstat -x -f 12.head", "qstat -f 12.head"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", '{"Jobs": []}', '{"Jobs": {"12": 3}}', '{"Jobs": null}', "[" * 100000]
+)
+def test_json_of_another_form_is_unknown(text: str) -> None:
+    assert parse_qstat(text, "12") is UNKNOWN
+
+
+def test_nothing_that_a_command_prints_is_decoded_strictly(tmp_path: Path) -> None:
+    """Comments of jobs may be Latin-1 (B4)."""
+    assert run_command(["printf", "Zugriff f\\374r alle"]) == "Zugriff f\ufffdr alle"

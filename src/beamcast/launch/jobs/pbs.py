@@ -27,18 +27,41 @@ _WALLTIME = -29
 _MEMORY = frozenset({-27, -28})
 _NODE = frozenset({-4, -5, -10, -11, -21})
 _SIGTERM, _SIGKILL = 271, 265
+_NUMBER = re.compile(r"-?\d+")
 _NODES = re.compile(r"([^/+()]+)/")
 
 
 def parse_qstat(text: str, job: str) -> JobWord:
     """The word on a job; UNKNOWN where the answer has none, or is no JSON (some versions print broken escapes)."""
     try:
-        jobs: dict[str, Any] = json.loads(text, strict=False).get("Jobs", {})
-    except (json.JSONDecodeError, AttributeError):
+        jobs: Any = json.loads(text, strict=False).get("Jobs", {})
+    except (ValueError, AttributeError, RecursionError):
+        return UNKNOWN
+    if not isinstance(jobs, dict):
         return UNKNOWN
     number = job.partition(".")[0]
     found = next((fields for name, fields in jobs.items() if name.partition(".")[0] == number), None)
     return UNKNOWN if not isinstance(found, dict) else _word(found)
+
+
+def parse_qstat_text(text: str, job: str) -> JobWord:
+    """The word on a job from `qstat -f`, where each field has a line of its own, so that one which can't be read spoils
+    no other; UNKNOWN where the answer has none."""
+    number = job.partition(".")[0]
+    fields: dict[str, Any] = {}
+    ours = False
+    # A line that begins with a tab goes on with the one before.
+    for line in text.replace("\n\t", "").splitlines():
+        name, separator, value = (part.strip() for part in line.partition("=" if line[:1].isspace() else ":"))
+        if name == "Job Id":
+            ours = value.partition(".")[0] == number
+        elif ours and separator:
+            table, _, inner = name.partition(".")
+            if inner:
+                fields.setdefault(table, {})[inner] = value
+            else:
+                fields[name] = int(value) if name == "Exit_status" and _NUMBER.fullmatch(value) else value
+    return _word(fields) if fields else UNKNOWN
 
 
 def _word(fields: dict[str, Any]) -> JobWord:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from beamcast.config.site import PbsProvider, Provider, SlurmProvider
-from beamcast.launch.jobs.pbs import parse_qstat
+from beamcast.launch.jobs.pbs import parse_qstat, parse_qstat_text
 from beamcast.launch.jobs.slurm import parse_position, parse_sacct, parse_scontrol, parse_silent_nodes
 from beamcast.launch.jobs.words import UNKNOWN, JobState, JobWord
 
@@ -94,8 +94,14 @@ class Pbs:
         self._run = run
 
     def ask(self, job: str) -> JobWord:
-        """As `Scheduler`. One job for each call: some versions answer a question about two with the first alone."""
-        return parse_qstat(self._run(["qstat", "-x", "-f", "-F", "json", job]), job)
+        """As `Scheduler`. One job for each call: some versions answer a question about two with the first alone. Where
+        the JSON can't be read, since some versions print broken fields, the text is asked for, and once more without
+        the history, which some sites have switched off."""
+        word = parse_qstat(self._run(["qstat", "-x", "-f", "-F", "json", job]), job)
+        for words in (["qstat", "-x", "-f", job], ["qstat", "-f", job]):
+            if word.state is JobState.UNKNOWN:
+                word = parse_qstat_text(self._run(words), job)
+        return word
 
     def position(self, job: str, queue: str) -> int | None:
         """PBS orders jobs when it schedules, by rules that no command tells."""

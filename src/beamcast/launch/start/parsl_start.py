@@ -212,9 +212,9 @@ class ParslStart:
         blocks = executor.scale_out_facade(1)
         if not blocks:
             refused = getattr(executor.provider, "refused", [])
-            words = "; ".join(refused) or str(next(iter(executor.status_facade.values())).message)
+            message = next(iter(executor.status_facade.values())).message
             raise WorldError(
-                f"the scheduler refuses the job: {words}",
+                "; ".join(refused) or f"the scheduler refuses the job: {message}",
                 hint="`beamcast plan` shows the batch script; queue, account, walltime and nodes are in the site file",
             )
         self._jobs[number] = str(executor.blocks_to_job_id[blocks[0]])

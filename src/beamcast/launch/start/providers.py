@@ -10,6 +10,7 @@ from parsl.providers.errors import SubmitException
 
 from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, Site, Start
 from beamcast.config.site import SlurmProvider as SlurmSite
+from beamcast.launch.jobs.submission import PBS, SLURM, Answer, Language, NotUnderstood, shell, submit
 from beamcast.launch.start.node_lines import clock, slurm_lines, srun_options
 
 
@@ -17,9 +18,12 @@ class Asking:
     """For a provider that submits and cancels only: we ask the scheduler ourselves (`beamcast.launch.jobs.watch`),
     for Parsl takes a job that is not listed any more for completed. Keeps what the scheduler says when it refuses."""
 
+    language: Language
+    cmd_timeout: float
+
     @cached_property
     def refused(self) -> list[str]:
-        """The scheduler's words at each refusal."""
+        """A sentence for each refusal, with the scheduler's words."""
         return []
 
     @property
@@ -32,16 +36,30 @@ class Asking:
         try:
             return super().submit(command, tasks_per_node, job_name)  # type: ignore[misc] # a provider is beside us
         except SubmitException as error:
-            self.refused.append(str(error.stderr or error.stdout or error.message).strip())
+            words = str(error.stderr or error.stdout or error.message).strip()
+            self.refused.append(f"the scheduler refuses the job: {words}")
             raise
+        except NotUnderstood as trouble:
+            self.refused.append(str(trouble))
+            raise
+
+    def execute_wait(self, cmd: str, timeout: float | None = None) -> Answer:
+        """As the provider's own, whose answers are decoded strictly; a job that was taken is found in any case."""
+        if cmd.split()[0] == self.language.submit:
+            return submit(self.language, cmd)
+        return shell(cmd, timeout_s=timeout or self.cmd_timeout)
 
 
 class OwnSlurm(Asking, SlurmProvider):  # type: ignore[misc] # Parsl has no type information
     """Slurm."""
 
+    language = SLURM
+
 
 class OwnPbs(Asking, PBSProProvider):  # type: ignore[misc]
     """PBS Pro."""
+
+    language = PBS
 
 
 class FirstNode(SimpleLauncher):  # type: ignore[misc]
