@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, SlurmProvider
+from beamcast.core.job_variables import without_job
 from beamcast.launch.checks.registry import Finding, Ground, check, fail, ok, warn
 
 ANSWER_S = 20.0
@@ -20,7 +21,13 @@ def _said(words: list[str]) -> tuple[int, str]:
     """Exit status and output of a command; 127 where there is none, 124 where it is too slow."""
     try:
         done = subprocess.run(
-            words, capture_output=True, encoding="utf-8", errors="replace", timeout=ANSWER_S, check=False
+            words,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=ANSWER_S,
+            check=False,
+            env=without_job(os.environ),
         )
     except FileNotFoundError:
         return 127, f"no {words[0]} on PATH"
