@@ -67,6 +67,7 @@ def run(
             "EPICS_PVA_AUTO_ADDR_LIST": "NO",
         }
     words = [sys.executable, "-m", "beamcast", "run", str(workflow), "--site", str(folder / "site.toml")]
+    words += ["--no-check"]  # the processors write down what they see
     words += ["--run-dir", str(folder / "run"), "--name", f"flows-{os.getpid()}", "--quiet"]
     words += [word for setting in settings for word in ("--set", setting)]
     words += [word for setting in site_settings for word in ("--set-site", setting)]

@@ -22,6 +22,13 @@ SetSiteOption = Annotated[
     list[str] | None,
     typer.Option("--set-site", "--site-set", metavar="KEY=VALUE", help="Change the site. Repeatable."),
 ]
+NoCheckOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-check",
+        help="Leave out the check of the processors, where this host lacks what the cluster has (a GPU, modules).",
+    ),
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Log more; show tracebacks of errors.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InterfaceOption = Annotated[str, typer.Option(help="Network interface or address to serve on.")]

@@ -1,6 +1,7 @@
 """`beamcast plan`: what a run would do, starting nothing."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,8 @@ from rich.console import Console
 
 from beamcast.cli import plan_view
 from beamcast.cli.graph import graph as pool_graph
-from beamcast.cli.options import JsonOption, SetOption, SetSiteOption, SiteOption, WorkflowFile
-from beamcast.cli.run import NameOption, RunDirOption, make_plan
+from beamcast.cli.options import JsonOption, NoCheckOption, SetOption, SetSiteOption, SiteOption, WorkflowFile
+from beamcast.cli.run import NameOption, RunDirOption, check_processors, make_plan, note_of
 from beamcast.cli.watch import output_console
 
 # What stands above the script, for each way of starting.
@@ -32,16 +33,24 @@ def plan(
     as_json: JsonOption = False,
     graph: Annotated[bool, typer.Option("--graph", help="Show only who reads whom.")] = False,
     parsl: Annotated[bool, typer.Option("--parsl", help="Show Parsl's configuration too.")] = False,
+    no_check: NoCheckOption = False,
 ) -> None:
-    """Show what `run` would do: ranks and slots, addresses, EPICS environment, batch script. Starts nothing."""
+    """Show what `run` would do: ranks and slots, addresses, EPICS environment, batch script. Starts nothing, but tries
+    the processors with one frame, in a process of their own."""
     made = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
     if graph:
         output_console().print(pool_graph(made), soft_wrap=True)
         return
     folder = (run_dir or Path(made.site.run_root) / made.run).absolute()
-    from beamcast.cli.preview import preview  # imports Parsl
 
-    tree = preview(made, folder)
+    def preview() -> Any:
+        from beamcast.cli.preview import preview as look_ahead  # imports Parsl
+
+        return look_ahead(made, folder)
+
+    tree = check_processors(made, meanwhile=preview, leave_out=no_check)
+    if (note := note_of(made)) is not None:
+        print(note, file=sys.stderr)
     if as_json:
         print(json.dumps(tree, indent=2))
     else:

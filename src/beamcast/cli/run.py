@@ -1,6 +1,7 @@
 """`beamcast run`: one run from a workflow and a site, watched until its end."""
 
 import dataclasses
+import importlib
 import os
 import re
 import signal
@@ -11,23 +12,33 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
 from beamcast.cli.encoding import check_path
 from beamcast.cli.logs import configure_logging
-from beamcast.cli.options import DebugOption, SetOption, SetSiteOption, SiteOption, WorkflowFile
+from beamcast.cli.options import (
+    DebugOption,
+    NoCheckOption,
+    SetOption,
+    SetSiteOption,
+    SiteOption,
+    WorkflowFile,
+)
 from beamcast.cli.outcome import Quit, error_text, report_status
 from beamcast.cli.watch import Watch, output_console
 from beamcast.config.check import check_workflow
 from beamcast.config.load import load_site, load_workflow
 from beamcast.core.errors import UsageError
+from beamcast.launch.names_check import check_names
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.rundir.naming import check_unused, claim
 from beamcast.launch.rundir.rundir import RunDir
+from beamcast.launch.trial import ProcessorCheck
 from beamcast.observe.tables import summary
 
+Result = TypeVar("Result")
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 NameOption = Annotated[str | None, typer.Option("--name", help="Name of the run; absent: workflow and time.")]
@@ -68,6 +79,7 @@ def make_plan(
     plan = RunPlan(run=run_name, loaded=loaded, site=chosen)
     check_places(plan)
     check_results(plan)
+    check_names(plan)
     return plan
 
 
@@ -96,6 +108,28 @@ def check_places(plan: RunPlan) -> None:
             ) from error
 
 
+def note_of(plan: RunPlan) -> str | None:
+    """What one may not expect of a plan that is good."""
+    simulation = plan.workflow.source.simulate
+    if simulation is None or simulation.file is None or simulation.frames is not None:
+        return None
+    return (
+        f"note: {simulation.file} is played again and again until the run is stopped; "
+        "with source.simulate.frames it ends after so many frames"
+    )
+
+
+def check_processors(plan: RunPlan, *, meanwhile: Callable[[], Result], leave_out: bool) -> Result:
+    """Try the processors with a frame in a process of their own, and do something else `meanwhile`, whose result this
+    is. ConfigError with all that is wrong with them."""
+    if leave_out:
+        return meanwhile()
+    with ProcessorCheck(plan) as check:
+        result = meanwhile()
+        check.finish(lambda text: print(text, file=sys.stderr))
+    return result
+
+
 def run(
     workflow: WorkflowFile,
     site: SiteOption = "local",
@@ -105,12 +139,18 @@ def run(
     settings: SetOption = None,
     site_settings: SetSiteOption = None,
     debug: DebugOption = False,
+    no_check: NoCheckOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")] = False,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
     """Run WORKFLOW at a site and watch it. Ctrl-C drains the stream and ends; a second one ends at once."""
     quiet = quiet or detached
     plan = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
+    if not quiet and (note := note_of(plan)) is not None:
+        print(note, file=sys.stderr)
+    # A detached run was checked by the command that has started it. Parsl takes a second to import.
+    load = partial(importlib.import_module, "beamcast.launch.controller")
+    check_processors(plan, meanwhile=load, leave_out=no_check or detached)
     plan, folder = placed(plan, run_dir=run_dir, replace=replace)
     if plan.run != name and name is not None and not quiet:
         print(f"there is a run {name} already: this one is {plan.run}", flush=True)

@@ -67,7 +67,7 @@ def sim(
 
     from beamcast.sim.payload import PayloadMaker
     from beamcast.sim.simulator import Simulator
-    from beamcast.sim.source import RandomSource, open_source
+    from beamcast.sim.source import RandomSource, StackSource, open_source
 
     stopped = False
 
@@ -82,6 +82,10 @@ def sim(
     simulator = Simulator(channel, source, server=server, rate_hz=rate_hz, frames=frames, first_id=first_id)
     simulator.serve_initial()
     _announce(where, channel)
+    if isinstance(source, StackSource) and frames is None:
+        print(
+            f"its {source.frames} frames are sent again and again; --frames {source.frames}: once", flush=True
+        )
     _wait(delay, lambda: stopped)
     restarted_at = 0
 

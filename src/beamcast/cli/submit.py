@@ -12,15 +12,24 @@ import time
 from typing import IO, Any
 
 from beamcast.cli.attach import shown_name
-from beamcast.cli.options import DebugOption, SetOption, SetSiteOption, SiteOption, WorkflowFile
+from beamcast.cli.options import (
+    DebugOption,
+    NoCheckOption,
+    SetOption,
+    SetSiteOption,
+    SiteOption,
+    WorkflowFile,
+)
 from beamcast.cli.outcome import Quit
 from beamcast.cli.run import (
     CONSOLE_LOG,
     NameOption,
     ReplaceOption,
     RunDirOption,
+    check_processors,
     give_back,
     make_plan,
+    note_of,
     placed,
     shown_path,
 )
@@ -47,10 +56,14 @@ def submit(
     replace: ReplaceOption = False,
     settings: SetOption = None,
     site_settings: SetSiteOption = None,
+    no_check: NoCheckOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Start a run of WORKFLOW at a site that goes on by itself; returns when the scheduler has its job."""
     plan = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
+    if (note := note_of(plan)) is not None:
+        print(note, file=sys.stderr)
+    check_processors(plan, meanwhile=lambda: None, leave_out=no_check)
     plan, folder = placed(plan, run_dir=run_dir, replace=replace)
     words = [sys.executable, "-m", "beamcast", "run", str(workflow), "--detached", f"--site={site}"]
     words += [f"--name={plan.run}", f"--run-dir={folder.path}"]

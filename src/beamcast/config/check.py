@@ -32,6 +32,8 @@ DTYPE_BYTES = {
 }  # fmt: skip
 # pvAccess counts an array's bytes in a signed 32-bit number; a larger image can't be sent at all.
 LARGEST_FRAME = 2 * 1024**3
+# `uniqueId` is a signed number of 32 bits.
+LAST_ID = 2**31 - 1
 HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".cxi")
 _PROCESSOR = re.compile(r"(?P<file>[^:\0]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
@@ -114,10 +116,15 @@ def _loop_from(name: str, inputs: dict[str, tuple[str, ...]]) -> list[str]:
 
 
 def _results_come_from_a_pool(workflow: Workflow) -> Iterator[Problem]:
-    names = [pool.name for pool in workflow.pools]
-    if workflow.results is not None and workflow.results.pool not in names:
-        message = f"no pool is named {shown(workflow.results.pool)}"
-        yield Problem(message, "results.pool", nearest(workflow.results.pool, names))
+    ranks = {pool.name: pool.ranks for pool in workflow.pools}
+    if workflow.results is None:
+        return
+    name = workflow.results.pool
+    if name not in ranks:
+        yield Problem(f"no pool is named {shown(name)}", "results.pool", nearest(name, ranks))
+    elif ranks[name] > 1:
+        message = f"results come from one rank, and pool {shown(name)} has {ranks[name]}"
+        yield Problem(message, "results.pool", "Name a collector of one rank that reads it, or set ranks = 1")
 
 
 def _sets_fit_the_policy(workflow: Workflow) -> Iterator[Problem]:
@@ -176,6 +183,10 @@ def _simulation_is_possible(workflow: Workflow) -> Iterator[Problem]:
     if workflow.source.protocol != "pva":
         message = "the simulator serves pvAccess, not Channel Access"
         yield Problem(message, "source.protocol", "Write protocol = 'pva' or leave out [source.simulate]")
+    if simulation.first_id > LAST_ID:
+        yield Problem(
+            f"the ids of an NTNDArray end at {LAST_ID}", "source.simulate.first_id", "Give a smaller one"
+        )
     yield from _image_is_possible(simulation)
     yield from _file_is_playable(simulation)
 

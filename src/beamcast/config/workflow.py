@@ -38,9 +38,13 @@ class Simulation(Struct, frozen=True, kw_only=True):
         512,
     )
     dtype: Annotated[str, Meta(description="a NumPy integer or floating dtype name")] = "uint8"
-    file: Annotated[str | None, Meta(description="a .npy or HDF5 file to play instead of random images")] = (
-        None
-    )
+    file: Annotated[
+        str | None,
+        Meta(
+            description="a .npy or HDF5 file to play instead of random images; from its end it goes on with its "
+            "beginning, for as many frames as `frames` says"
+        ),
+    ] = None
     dataset: Annotated[str | None, Meta(description="HDF5 dataset path, such as /entry/data/data")] = None
     first_id: Annotated[int, Meta(ge=0, description="id of the first frame")] = 1
     start_delay: Annotated[
@@ -375,7 +379,7 @@ class Pool(Struct, frozen=True, kw_only=True):
 class Results(Struct, frozen=True, kw_only=True):
     """Where the results come out at the beamline."""
 
-    pool: Annotated[str, Meta(description="the pool whose output is the result")]
+    pool: Annotated[str, Meta(description="the pool, of one rank, whose output is the result")]
     channel: Annotated[
         ChannelName | None, Meta(description="result PV at the beamline; absent: <run>:result")
     ] = None

@@ -17,18 +17,10 @@ from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pva.messages import Counters, Delta, MemberId, Orders
 from beamcast.sim.metadata import SimulatedMetadata
-from beamcast.sim.payload import PayloadMaker
 from beamcast.sim.simulator import SimReport, Simulator
-from beamcast.sim.source import FrameSource, RandomSource, open_source
+from beamcast.sim.source import frame_source
 
 logger = logging.getLogger(__name__)
-
-
-def frame_source(simulation: Simulation, *, base: Path) -> FrameSource:
-    """The images of a simulation; files are relative to `base`, the workflow's folder."""
-    if simulation.file is not None:
-        return open_source(base / simulation.file, simulation.dataset)
-    return RandomSource(PayloadMaker(simulation.shape, simulation.dtype, simulation.seed))
 
 
 class SimulatorMember:

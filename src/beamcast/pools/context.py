@@ -9,12 +9,17 @@ from beamcast.core.place import Place
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Handed to a native processor's `start(context)`."""
+    """Handed to a native processor's `start(context)`.
+
+    `base`: the workflow's folder. `scratch`: None in a run; in the check before one, a temporary folder: what a
+    processor writes goes there and nowhere else.
+    """
 
     run: str
     pool: str
     place: Place
     base: Path
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

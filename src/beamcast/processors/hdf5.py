@@ -14,6 +14,7 @@ from beamcast.config.units import Bytes
 from beamcast.core.errors import UsageError, WorldError
 from beamcast.processors.contents import Content, content_of
 from beamcast.processors.frame_file import Compression, FrameFile, load_h5py
+from beamcast.processors.places import writing_in
 
 Publish = Literal["frame", "place"]
 # What is written between two flushes: a flush costs about as much as a small frame. The rank holds so many frames.
@@ -61,7 +62,7 @@ class SaveHdf5:
 
     def start(self, context: Any) -> None:
         """Make the folder; UsageError when it can't be."""
-        self._folder = Path(context.base) / self._folder
+        self._folder = writing_in(context, self._folder)
         self._stem = f"{context.run}-{context.pool}-{context.place.rank:04d}"
         self._attributes: dict[str, str | int] = {
             "creator": f"beamcast {__version__}",
@@ -194,7 +195,7 @@ class RecordHdf5:
 
     def start(self, context: Any) -> None:
         """Know where the file will be."""
-        self._file = FrameFile(Path(context.base) / self._file.path)
+        self._file = FrameFile(writing_in(context, self._file.path))
 
     def process_batch(self, frames: list[Any]) -> list[Any]:
         """Write and flush the frames, as many as are wanted."""

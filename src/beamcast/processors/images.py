@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from beamcast.core.errors import DataError, UsageError, WorldError
+from beamcast.processors.places import writing_in
 
 Format = Literal["tiff", "png", "jpeg", "npy"]
 Publish = Literal["frame", "place"]
@@ -47,7 +48,7 @@ class SaveImages:
 
     def start(self, context: Any) -> None:
         """Make the folder; UsageError when it can't be."""
-        self._folder = Path(context.base) / self._folder
+        self._folder = writing_in(context, self._folder)
         self._start = f"{context.run}-{context.pool}-" if self._prefix is None else self._prefix
         self._own = f".{context.pool}-{context.place.rank}.part"
         try:

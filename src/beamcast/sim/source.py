@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from beamcast.config.workflow import Simulation
 from beamcast.core.errors import DataError, UsageError
 from beamcast.sim.hdf5 import candidates, image_datasets, open_hdf5
 from beamcast.sim.payload import Image, PayloadMaker
@@ -75,6 +76,13 @@ class StackSource:
         if size_bytes > _CYCLE_BUDGET_BYTES:
             return None
         return tuple(self.frame(index) for index in range(self.frames))
+
+
+def frame_source(simulation: Simulation, *, base: Path) -> FrameSource:
+    """The images of a simulation; files are relative to `base`, the workflow's folder. Errors as of `open_source`."""
+    if simulation.file is not None:
+        return open_source(base / simulation.file, simulation.dataset)
+    return RandomSource(PayloadMaker(simulation.shape, simulation.dtype, simulation.seed))
 
 
 def open_source(path: Path, dataset: str | None = None) -> StackSource:

@@ -71,6 +71,19 @@ BAD = [
         "results.pool: no pool is named 'stat'. Did you mean 'stats'?",
     ),
     (
+        workflow(pool("a", ranks=2), results={"pool": "a"}),
+        "results.pool: results come from one rank, and pool 'a' has 2. "
+        "Name a collector of one rank that reads it, or set ranks = 1",
+    ),
+    (
+        workflow(pool("a"), pool("c", "a", "collector", ranks=3), results={"pool": "c", "by": "push"}),
+        "results.pool: results come from one rank, and pool 'c' has 3",
+    ),
+    (
+        workflow(source={"simulate": {"first_id": 2**31}}),
+        "source.simulate.first_id: the ids of an NTNDArray end at 2147483647. Give a smaller one",
+    ),
+    (
         workflow(pool("a", distribution={"policy": "sets"})),
         "pools[0].distribution.sets: policy 'sets' needs the number of sets. Write sets = 2, for instance",
     ),
