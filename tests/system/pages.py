@@ -136,7 +136,7 @@ class Reader:
     repository: Path
     environment: Mapping[str, str]
     become: list[str]
-    timeout_s: float = 240
+    timeout_s: float = 400
     _here: Path = field(init=False)
     _state: Path = field(init=False)
 

@@ -20,7 +20,7 @@ from pages import Beginning, Reader
 from requirements import REPOSITORY
 from traces import marked, processes_of
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 TUTORIAL = REPOSITORY / "docs" / "tutorials" / "first-stream.md"
 README = REPOSITORY / "README.md"
 EXAMPLES = sorted(path.parent.name for path in (REPOSITORY / "examples").glob("*/workflow.toml"))
@@ -101,6 +101,7 @@ def reader(public: Path, repository: Path, name: str, beginning: Beginning) -> R
         "HOME": str(home),
         "USER": "nobody",
         "LOGNAME": "nobody",
+        "PIP_NO_COMPILE": "1",  # what is imported is compiled then; all of it costs half a minute
     }
     return Reader(folder, beginning, repository, environment, ordinary_user(powers=""))
 
@@ -134,7 +135,7 @@ def test_the_readme_is_true(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("how", ["checkout", "wheel"])
 def test_the_pages_of_the_examples_are_true(
     public: Path, repository: Path, request: pytest.FixtureRequest, how: Beginning
