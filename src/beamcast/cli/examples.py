@@ -5,6 +5,7 @@ that is half old and half new.
 """
 
 import os
+import shlex
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from beamcast.core.errors import UsageError, WorldError
 
 CACHE = "__pycache__"  # what pip compiles into the package
 DESCRIBED_BY = "workflow.toml"
+FIRST = "first-light"
 
 
 def examples(
@@ -33,7 +35,8 @@ def examples(
     copied = copy(shipped, folder)
     names = sorted({path.parts[0] for path in copied if len(path.parts) > 1})
     print(f"copied {len(names)} examples into {folder}: {', '.join(names)}")
-    print(f"Begin with {folder / 'README.md'}")
+    print(f"Try: beamcast run {shlex.quote(str(folder / FIRST / DESCRIBED_BY))}")
+    print(f"{folder / 'README.md'} says what each shows.")
 
 
 def examples_folder(package: Path) -> Path:
@@ -47,9 +50,9 @@ def copy(shipped: Path, folder: Path) -> list[PurePath]:
     paths = list(_files(shipped))
     there = [path for path in paths if os.path.lexists(folder / path)]  # a link to nowhere is a file too
     if there:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        more = f", and so are {len(there) - 1} more files" if len(there) > 1 else ""
         raise UsageError(
-            f"{folder / there[0]}{more} is there already: nothing is copied",
+            f"{folder / there[0]} is there already{more}: nothing is copied",
             hint="name another folder, or move that one away",
         )
     try:

@@ -65,11 +65,9 @@ def show(tree: dict[str, Any], console: Console, *, parsl: bool) -> None:
             console.print(text, soft_wrap=True)
 
     lines(plan_view.head(tree))
-    lines(
-        ["", f"Ranks. Their channels begin with {plan_view.common_beginning(tree)}, which is left out here:"]
-    )
+    lines(["", f"Ranks (before every channel stands {plan_view.common_beginning(tree)})"])
     console.print(plan_view.ranks(tree))
-    lines(["", "Who listens, with how many ports of which range, and who connects:"])
+    lines(["", f"Who listens, with how many TCP ports of {plan_view.port_range(tree)}:"])
     console.print(plan_view.addresses(tree))
     lines(["", *plan_view.environment(tree)])
     if tree["batch_script"] is not None:

@@ -23,7 +23,7 @@ def head(tree: Tree) -> Iterator[str]:
     yield f"source    {tree['source']}"
     yield f"mirror    {tree['mirror']}"
     for output, result in tree["results"].items():
-        yield f"result    {result}, from {output}"
+        yield f"result    {result}, from {output.removeprefix(common_beginning(tree))}"
 
 
 def common_beginning(tree: Tree) -> str:
@@ -58,13 +58,20 @@ def _several(channels: list[str]) -> str:
     return f"{channels[0]} … {channels[-1]} ({len(channels)} channels)"
 
 
+def port_range(tree: Tree) -> str:
+    """From which ports all that listen take theirs; several ranges where nodes have one of their own."""
+    ranges = dict.fromkeys(row["ports"].partition(" of ")[2] for row in tree["addresses"])
+    return ", ".join(ranges)
+
+
 def addresses(tree: Tree) -> Table:
     """A row for each process that listens, and who connects to it."""
+    one_range = "," not in port_range(tree)
     rows = [
         {
             "process": row["process"],
             "address": row["address"],
-            "ports": row["ports"],
+            "ports": row["ports"].partition(" of ")[0] if one_range else row["ports"],
             "reached from": _reached(row),
             "used by": ", ".join(row["used by"]),
         }

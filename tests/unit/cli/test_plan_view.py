@@ -71,5 +71,15 @@ def test_the_table_says_where_a_side_reaches_a_process_only_if_that_is_elsewhere
     assert "nodes at 10.3.0.254" in lines[2]
 
 
+def test_a_range_of_ports_that_all_share_is_said_once() -> None:
+    row = {"process": "mirror", "address": "a", "from beamline": "a", "from nodes": "a", "used by": ["ranks"]}
+    shared = {"addresses": [{**row, "ports": "1 of 5-9"}, {**row, "ports": "2 of 5-9"}]}
+    assert plan_view.port_range(shared) == "5-9"
+    assert [line.split()[2] for line in shown(plan_view.addresses(shared))[1:]] == ["1", "2"]
+    apart = {"addresses": [{**row, "ports": "1 of 5-9"}, {**row, "ports": "1 of 20-30"}]}
+    assert plan_view.port_range(apart) == "5-9, 20-30"
+    assert "1 of 20-30" in shown(plan_view.addresses(apart))[2]
+
+
 def test_a_script_has_single_blank_lines_only() -> None:
     assert list(plan_view.script("\n\na\n\n\n  \nb\nc\n\n")) == ["a", "", "b", "c"]
