@@ -159,16 +159,16 @@ def format_ranges(keys: Iterable[int] | BitMap64, *, max_ranges: int | None = No
     Beyond `max_ranges` ranges the text ends with ``,… (+N ranges)``. The runs are found by shifting the
     bitmap, so the cost grows with the ranges that are written, not with the keys.
     """
-    starts, ends = _run_ends(keys if isinstance(keys, BitMap64) else BitMap64(keys))
+    starts, ends = run_ends(keys if isinstance(keys, BitMap64) else BitMap64(keys))
     count = len(starts)
     shown = count if max_ranges is None else min(max_ranges, count)
-    parts = [_format_run(first, last) for first, last, _ in zip(starts, ends, range(shown), strict=False)]
+    parts = [format_run(first, last) for first, last, _ in zip(starts, ends, range(shown), strict=False)]
     if shown < count:
         parts.append(f"… (+{count - shown} ranges)")
     return ",".join(parts)
 
 
-def _run_ends(keys: BitMap64) -> tuple[BitMap64, BitMap64]:
+def run_ends(keys: BitMap64) -> tuple[BitMap64, BitMap64]:
     """First and last key of every run of consecutive ids within one epoch; one entry for a run in both."""
     if not keys:
         return BitMap64(), BitMap64()
@@ -185,7 +185,8 @@ def _run_ends(keys: BitMap64) -> tuple[BitMap64, BitMap64]:
     return starts, ends
 
 
-def _format_run(first: int, last: int) -> str:
+def format_run(first: int, last: int) -> str:
+    """Write a run of keys within one epoch as `format_ranges` does."""
     epoch, first_id = split_key(FrameKey(first))
     last_id = last & ID_MASK
     prefix = f"e{epoch}:" if epoch else ""

@@ -6,11 +6,13 @@ damage. It is no defence against malice: that is the task of the message around 
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
 
 from pyroaring import BitMap64
 
-from beamcast.core.ids import ID_BITS, ID_MASK
+from beamcast.core.ids import ID_BITS, ID_MASK, run_ends
 
 KEYSET_VERSION = 1
 _HEADER_BYTES = 5  # version, then CRC-32 of the body, big-endian
@@ -64,14 +66,57 @@ def union(parts: Iterable[BitMap64]) -> BitMap64:
     return BitMap64().union(*parts)
 
 
+# An int32 that has gone past its highest value goes on with its lowest, which a key holds modulo 2^48.
+_PAST_INT32, _LOWEST_INT32 = 1 << 31, (1 << ID_BITS) - (1 << 31)
+
+
 def count_gaps(came: BitMap64) -> int:
-    """How many ids are missing between the first and the last of each epoch."""
-    if not came:
-        return 0
+    """How many ids are missing between the first and the last of each epoch. Where all ids of an epoch are values of an
+    int32, those that an int32 can't have are not missing."""
     missing = 0
+    for first, last, count in _epochs(came):
+        missing += last - first + 1 - count
+        if _wraps(came, first, last):
+            missing -= _LOWEST_INT32 - _PAST_INT32
+    return missing
+
+
+class Gap(NamedTuple):
+    """Ids that are missing, as keys: the first and the last, and those that came before and after them."""
+
+    first: int
+    last: int
+    before: int
+    after: int
+
+
+def gaps(came: BitMap64) -> Iterator[Gap]:
+    """Each run of ids that `count_gaps` counts, in order."""
+    starts, ends = run_ends(came)
+    wrapped = {first >> ID_BITS for first, last, _ in _epochs(came) if _wraps(came, first, last)}
+    for before, after in zip(ends, islice(starts, 1, None), strict=False):
+        epoch = before >> ID_BITS
+        if epoch != after >> ID_BITS:
+            continue
+        low, high = epoch << ID_BITS | _PAST_INT32, epoch << ID_BITS | _LOWEST_INT32
+        parts = [(before + 1, after - 1)]
+        if epoch in wrapped and before < low <= high <= after:
+            parts = [(before + 1, low - 1), (high, after - 1)]
+        yield from (Gap(first, last, before, after) for first, last in parts if first <= last)
+
+
+def _epochs(came: BitMap64) -> Iterator[tuple[int, int, int]]:
+    """First key, last key and number of keys of each epoch that has any."""
+    if not came:
+        return
     for epoch in range(came.min() >> ID_BITS, (came.max() >> ID_BITS) + 1):
         begin = came.rank((epoch << ID_BITS) - 1) if epoch else 0
         end = came.rank((epoch << ID_BITS) | ID_MASK)
         if end > begin:
-            missing += came[end - 1] - came[begin] + 1 - (end - begin)
-    return missing
+            yield came[begin], came[end - 1], end - begin
+
+
+def _wraps(came: BitMap64, first: int, last: int) -> bool:
+    """Whether ids from `first` to `last`, of one epoch, are those of an int32 that has gone past its highest value."""
+    low, high = (first & ~ID_MASK) | _PAST_INT32, (first & ~ID_MASK) | _LOWEST_INT32
+    return first < low and high <= last and came.rank(high - 1) == came.rank(low - 1)

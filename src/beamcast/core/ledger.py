@@ -11,19 +11,21 @@ exactly one state: outstanding while one path has no end, else failed if it fail
 it left the result pool (without one: any last pool), else dropped.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
 from pyroaring import BitMap64
 
-from beamcast.core.ids import ID_BITS
+from beamcast.core.ids import ID_BITS, ID_MASK
 from beamcast.core.keyset import (
+    Gap,
     as_keys,
     count_from_key,
     count_gaps,
     decode_keys,
     encode_keys,
     from_key,
+    gaps,
     union,
 )
 from beamcast.core.ledger_state import LedgerState, ledger_state
@@ -131,6 +133,8 @@ class Ledger:
         self._first = 0
         self._last: int | None = None
         self._known = BitMap64()
+        self._witnessed = BitMap64()
+        self._unsure = BitMap64()
         self._changed = BitMap64()
         self._judged = _Judged()
 
@@ -143,7 +147,13 @@ class Ledger:
 
     def source(self, keys: Keys) -> None:
         """Frames seen at the source."""
-        self._note(as_keys(keys))
+        keys = as_keys(keys)
+        self._witnessed |= keys
+        self._note(keys)
+
+    def unsure(self, keys: Keys) -> None:
+        """Before each of these frames there was a time in which nobody watched the source."""
+        self._unsure |= as_keys(keys)
 
     def unwatched(self, last: int, first: int) -> None:
         """Nobody watched the source after frame `last` until `first`. If it has left out no id up to `last`, it has
@@ -232,12 +242,16 @@ class Ledger:
             seen=self._known,
             mirrored=self._mirrored,
             delivered=self._delivered,
+            witnessed=self._witnessed,
+            unsure=self._unsure,
         )
 
     def take_up(self, state: LedgerState) -> None:
         """Know what another ledger of the same pools has known. ValueError where it had other pools or ranks, or where
         a set can't be read."""
-        self.source(decode_keys(state.seen))
+        self._note(decode_keys(state.seen))
+        self.source(decode_keys(state.witnessed))
+        self.unsure(decode_keys(state.unsure))
         if state.mirrored is not None:
             self.mirrored(decode_keys(state.mirrored))
         self.delivered(decode_keys(state.delivered))
@@ -275,8 +289,38 @@ class Ledger:
             failed=len(judged.failed),
             lost=len(judged.outstanding),
             duplicates=sum(frames.duplicates_before + frames.duplicates for frames in ranks),
-            skipped=count_gaps(self._of_the_run(judged.source)),
+            skipped=count_gaps(self._with_begin(judged.source)),
         )
+
+    def skipped(self) -> Iterator[tuple[Gap, bool]]:
+        """The ids that are missing between the frames of the run, as `totals().skipped` counts them, and of each run of
+        them whether somebody watched the source meanwhile, and did not see it send them."""
+        for gap in gaps(self._with_begin(self._settled().source)):
+            begins = gap.before == self._first - 1
+            watched = gap.after in self._witnessed and (begins or gap.before in self._witnessed)
+            yield gap, watched and gap.after not in self._unsure
+
+    def unwitnessed(self) -> int:
+        """Return how many frames of the run have come through without having been seen at the source."""
+        return len(self._of_the_run(self._settled().source - self._witnessed))
+
+    def epoch_begins(self) -> tuple[int, ...]:
+        """Return the first key of each epoch that began in the run."""
+        source = self._of_the_run(self._settled().source)
+        if not source:
+            return ()
+        epochs = range((source.min() >> ID_BITS) + 1, (source.max() >> ID_BITS) + 1)
+        ranks = [source.rank((epoch << ID_BITS) - 1) for epoch in epochs]
+        firsts = [source[rank] for rank in ranks if rank < len(source)]
+        return tuple(dict.fromkeys(firsts))
+
+    def _with_begin(self, source: BitMap64) -> BitMap64:
+        """The frames of the run, and the last one before it, where it began behind one: what is missing then is missing
+        in the run."""
+        frames = self._of_the_run(source)
+        if not self._first & ID_MASK or not frames or frames.min() >> ID_BITS != self._first >> ID_BITS:
+            return frames
+        return frames | BitMap64([self._first - 1])
 
     def seen(self) -> int:
         """Return how many frames are known, as `totals().source`, without judging any."""

@@ -35,12 +35,15 @@ class ArrivedState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerState:
-    """All of it. `first`: the first key of the run. `mirrored`: None where no mirror has reported."""
+    """All of it. `first`: the first key of the run. `mirrored`: None where no mirror has reported. `witnessed`: seen at
+    the source; `unsure`: nobody watched it before these."""
 
     first: int
     seen: bytes
     mirrored: bytes | None
     delivered: bytes
+    witnessed: bytes
+    unsure: bytes
     ranks: tuple[RankState, ...]
     arrived: tuple[ArrivedState, ...]
 
@@ -52,6 +55,8 @@ def ledger_state(
     seen: BitMap64,
     mirrored: BitMap64 | None,
     delivered: BitMap64,
+    witnessed: BitMap64,
+    unsure: BitMap64,
 ) -> LedgerState:
     """Put down what is known. Costs about a microsecond a set, and what their keys take: much less for runs of them."""
     return LedgerState(
@@ -59,6 +64,8 @@ def ledger_state(
         seen=encode_keys(seen),
         mirrored=None if mirrored is None else encode_keys(mirrored),
         delivered=encode_keys(delivered),
+        witnessed=encode_keys(witnessed),
+        unsure=encode_keys(unsure),
         ranks=tuple(
             RankState(
                 pool=name,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 from pyroaring import BitMap64
 
 from beamcast.core.errors import DataError, TooManyFailed
@@ -19,6 +18,7 @@ from beamcast.core.ledger import FrameTotals, Ledger, RankCounts
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.launch.rundir.books import VERSION, Books
+from beamcast.launch.source_account import source_report
 from beamcast.launch.turn_check import turns_of
 from beamcast.observe.rates import RecentRates
 from beamcast.observe.report import (
@@ -147,6 +147,8 @@ class Accounts:
         self.changed_at = now
         if delta.seen:
             self._enter_seen(beat.member, decode_keys(delta.seen))
+        if delta.unsure:
+            self.ledger.unsure(decode_keys(delta.unsure))
         if delta.mirrored:
             self.ledger.mirrored(decode_keys(delta.mirrored))
         if delta.delivered:
@@ -270,7 +272,7 @@ class Accounts:
                 )
                 for pool in self.plan.pools
             ),
-            source=self._source(roster),
+            source=self.source(roster),
             timing_s=timing,
             throughput=self._throughput(roster, totals, seconds, rates),
             versions=versions,
@@ -349,12 +351,14 @@ class Accounts:
             for each in self.plan.workflow.metadata
         )
 
-    @staticmethod
-    def _source(roster: Roster) -> SourceReport:
-        if (simulator := roster.members.get("simulator")) is not None:
-            return msgspec.convert(simulator.facts, SourceReport)
-        intake = roster.members.get("intake")
-        return SourceReport(refused=intake.counted("refused") if intake is not None else 0)
+    def source(self, roster: Roster) -> SourceReport:
+        """What is known of the source."""
+        return source_report(
+            roster,
+            self.ledger,
+            ended=self.moments.stream_end is not None,
+            watched=self.plan.workflow.source.protocol == "pva",
+        )
 
     def _throughput(
         self, roster: Roster, totals: FrameTotals, seconds: float, rates: Mapping[str, float]

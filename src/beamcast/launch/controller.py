@@ -44,6 +44,7 @@ from beamcast.launch.rundir.upkeep import Upkeep
 from beamcast.launch.scaling import check_scale, enlarged
 from beamcast.launch.start.starter import GrowingStarter, Starter, make_starter
 from beamcast.observe.report import Report, encode_report
+from beamcast.observe.source_lines import away_line, repeated_line
 from beamcast.observe.verdict import verdict_of
 from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.messages import (
@@ -437,7 +438,7 @@ class Controller:
     def _starting(self, now: float) -> None:
         if self._stop_asked:
             self._cancel("stopped by the user before it was ready")
-        elif self._roster.all_ready():
+        elif self._roster.all_ready() and self._counts(now):
             self._accounts.moments.ready = now
             self._roster.was_ready = True
             self._move(RunEvent.ALL_READY)
@@ -454,31 +455,39 @@ class Controller:
             return self._accounts.moments.allocated or now
         return self._roster.first_rank_at or now
 
-    def _ready(self, now: float) -> None:
+    def _counts(self, now: float) -> bool:
+        """Whether frames count from now on: the mirror has said which is the first one of the run. The run is not ready
+        before, since whoever waits for that may begin at once; and only then may a simulator begin."""
         mirror = self._roster.members["mirror"]
         moments = self._accounts.moments
-        if moments.started is None:
-            # The mirror says which is the first frame of the run; only then may a simulator begin.
-            self._roster.arm = True
-            if mirror.counts_from is None:
-                return
-            if not (self._resumes and self._accounts.ledger.seen()):
-                self._accounts.ledger.count_from(mirror.counts_from)
-            self._roster.start = True
-            moments.started = self._accounts.changed_at = now
+        self._roster.arm = True
+        if mirror.counts_from is None:
+            return False
+        if not (self._resumes and self._accounts.ledger.seen()):
+            self._accounts.ledger.count_from(mirror.counts_from)
+        self._roster.start = True
+        moments.started = self._accounts.changed_at = now
+        return True
+
+    def _ready(self, now: float) -> None:
         if self._accounts.ledger.seen() or self._simulator_done():
             self._move(RunEvent.FIRST_FRAME)
         elif self._stop_asked:
             self._end_stream(now, "stopped by the user")
         else:
-            self._check_first_frame(now - moments.started)
+            self._check_first_frame(now - (self._accounts.moments.started or now))
 
     def _check_first_frame(self, waited_s: float) -> None:
         timeout = self._plan.workflow.source.first_frame_timeout
         if timeout is not None and waited_s > timeout:
+            source = self._accounts.source(self._roster)
+            ignored = away_line(source, now=time.time()) or repeated_line(source)
             raise WorldError(
-                f"no frame came from {self._plan.source_channel} within {timeout} after the run was ready",
-                hint="is the detector acquiring? source.first_frame_timeout says how long to wait for it",
+                f"no frame came from {self._plan.source_channel} within {timeout} after the run was ready"
+                + (f"; {ignored}" if ignored else ""),
+                hint=None
+                if ignored
+                else "is the detector acquiring? source.first_frame_timeout says how long to wait for it",
             )
 
     def _streaming(self, now: float) -> None:

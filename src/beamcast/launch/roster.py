@@ -36,7 +36,7 @@ DISPATCHER_HEARTBEAT_S = 0.1
 # A result that a collector published before it died has reached the beamline after this time.
 RESULTS_SETTLE_S = 0.3
 # Whose facts are counts, which go on in the next life.
-COUNTING = ("rank", "metadata", "intake")
+COUNTING = ("rank", "metadata", "intake", "mirror")
 # Deaths are told again and again until the dispatcher has heard of them: the last ones suffice.
 MAX_TOLD = 1000
 

@@ -13,11 +13,14 @@ from beamcast.core.ids import Epoch, EpochTracker
 from beamcast.core.keyset import encode_keys
 from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.member import Member, Report
+from beamcast.members.presence import Presence
 from beamcast.members.setup import leave, member_parser, prepare, run_member
+from beamcast.members.sight import Sight, unseen_ids, witness_facts
 from beamcast.members.structure import StructureWatch
 from beamcast.pools.inputs import id_field_of, look_at, queue_of_bytes
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pva.ca_mirror import CaMirror
+from beamcast.pva.fields import monitor_request
 from beamcast.pva.messages import Counters, Delta, MemberId, Orders
 from beamcast.pva.mirror import Mirror
 from beamcast.pva.monitor import FIRST_VALUE_S, LiveMonitor
@@ -45,6 +48,8 @@ class MirrorMember:
         self._source = source
         self._id_fields = id_fields
         self._is_results = member.identity.kind == "results"
+        self._presence = Presence()
+        self._sight: Sight | None = None
         self._watches_source = watches_source
         self._at_source: Witness | None = None
         self._at_mirror: Witness | None = None
@@ -79,6 +84,7 @@ class MirrorMember:
         self._mirror.serve(self._channel, source=self._source, queue=queue, provider=provider)
         if self._watches_source:
             self._at_source = self._witness(self._source, provider=provider)
+            self._sight = Sight(self._at_source, self._source)
         deadline = time.monotonic() + appear_timeout_s
         while not self._mirror.serving(self._channel):
             if self.stop:
@@ -99,10 +105,17 @@ class MirrorMember:
         self._member.serves = (self._channel,)
         self._member.now("serving")
         self._serving = True
+        deadline = time.monotonic() + appear_timeout_s
         while not self.stop and not self._member.abandoned:
             time.sleep(0.02)
+            if not self._is_results and time.monotonic() > deadline and not self._sees():
+                raise unseen_ids(self._source, appear_timeout_s)
             self._look_at_record()
             self._structure.check(lambda: self.stop)
+
+    def _sees(self) -> bool:
+        """Whether the ids have been seen at both ends of the mirror, as far as they are looked for."""
+        return all(witness is None or witness.seen_anything for witness in (self._at_source, self._at_mirror))
 
     def _look_at_record(self) -> None:
         """The C++ mirror takes its record away when the source disconnects, and makes another one when it is back."""
@@ -114,6 +127,8 @@ class MirrorMember:
             self._back_at = now
         if self._at_source is not None:
             self._at_source.look(now)
+        if not self._ending:
+            self._presence.look(self._mirror.present(self._channel))
         if serving == self._serving:
             return
         self._serving = serving
@@ -121,7 +136,7 @@ class MirrorMember:
             # At the end of a run its simulator goes too.
             level = logging.INFO if self._ending else logging.WARNING
             logger.log(level, "%s is gone, and %s with it", self._source, self._channel)
-            request = f"record[queueSize=2]field({','.join(self._id_fields)},timeStamp)"
+            request = monitor_request(*self._id_fields, "timeStamp", queue=2)
             self._fresh = LiveMonitor(self._source, request, queue_length=1, provider=self._provider)
             return
         if self._fresh is not None:
@@ -170,8 +185,10 @@ class MirrorMember:
         """The ids that passed since the last heartbeat."""
         seen = self._at_source.take() if self._at_source else []
         passed = self._at_mirror.take() if self._at_mirror else []
-        if self._at_mirror is not None and self._at_mirror.seen_anything:
+        if self._at_mirror is not None and self._sees():
             self._member.now("ready")
+        if self._sight is not None and self._armed:
+            self._sight.note(seen=bool(seen), passed=bool(passed))
         self._structure.note(seen=bool(seen), passed=bool(passed))
         packed = encode_keys(passed) if passed else b""
         if self._is_results:
@@ -180,14 +197,24 @@ class MirrorMember:
             # Updates of a Channel Access source have no ids but those that the mirror gives them.
             at_source = packed if isinstance(self._mirror, CaMirror) else encode_keys(seen) if seen else b""
             # Before the run counts, ids are nobody's; negative ones would even sort behind those that do.
-            delta = Delta(seen=at_source, mirrored=packed) if self._counts_from is not None else Delta()
+            unsure = self._at_source.take_unsure() if self._at_source else []
+            delta = Delta()
+            if self._counts_from is not None:
+                delta = Delta(seen=at_source, unsure=encode_keys(unsure) if unsure else b"", mirrored=packed)
         counted = self._mirror.counters(self._channel) if self._member.serves else {}
         counters = Counters(received=counted.get("nReceived", 0), server_overruns=counted.get("nOverruns", 0))
         last = self._at_mirror.last_key if self._at_mirror else None
-        if self._armed and self._counts_from is None and last is not None:
-            # Every rank receives by now; what was sent before belongs to nobody.
-            self._counts_from = last + 1
-        return Report(delta=delta, counters=counters, last_key=last, counts_from=self._counts_from)
+        if self._armed and self._counts_from is None and self._at_mirror is not None and self._sees():
+            # Every rank receives by now; what was sent before belongs to nobody. Where nothing was, 0 may be the first.
+            self._counts_from = 0 if last is None else last + 1
+        return Report(
+            delta=delta, counters=counters, last_key=last, counts_from=self._counts_from, facts=self._facts()
+        )
+
+    def _facts(self) -> dict[str, float]:
+        if self._is_results:
+            return {}
+        return self._presence.facts() | witness_facts(self._at_source or self._at_mirror, self._sight)
 
 
 def main() -> None:

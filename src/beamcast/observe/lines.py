@@ -2,6 +2,7 @@
 
 from beamcast.observe.ranks import UP
 from beamcast.observe.report import AllocationReport, Report
+from beamcast.observe.source_lines import source_lines
 from beamcast.observe.verdict import failure_text
 
 # So many ranks are named in a line.
@@ -42,14 +43,8 @@ def read_line(report: Report) -> str | None:
 
 def warnings(report: Report) -> list[str]:
     """What whoever looks at the run should know besides the numbers: one line for each."""
-    lines = [without_metadata_line(report), refused_line(report)]
-    return [line for line in lines if line is not None]
-
-
-def refused_line(report: Report) -> str | None:
-    """How many frames that were written to the run it did not take; None where it took all."""
-    refused = report.source.refused
-    return f"{refused} frames refused, which do not have the structure of the source" if refused else None
+    metadata = without_metadata_line(report)
+    return [*source_lines(report), *([] if metadata is None else [metadata])]
 
 
 def without_metadata_line(report: Report) -> str | None:

@@ -11,8 +11,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 class Frames(Part, frozen=True, kw_only=True):
     """Numbers of frames: source = collected + dropped + failed + lost. While the run lasts, `lost` are those on the
-    way. `sent_again`: sends that repeat an earlier one, under at-least-once delivery. `skipped`: ids that the source
-    left out between others; nobody can tell whether it had them."""
+    way. `sent_again`: sends that repeat an earlier one, under at-least-once delivery. `skipped`: ids that are missing
+    between others, none of them counted as lost; `source.skipped` says more."""
 
     source: int = 0
     received: int = 0
@@ -105,15 +105,41 @@ class FailedFrameReport(Part, frozen=True, kw_only=True):
     traceback_file: str
 
 
+class SkippedIds(Part, frozen=True, kw_only=True):
+    """Ids between those of the frames that the run knows of, as ranges. `watched`: whether somebody watched the source
+    all the time, so that it did not send them; False: it may have sent them, and they are lost then. `more`: how many
+    ranges were left out of `ids`; all are in the file `skipped.txt` of the run directory."""
+
+    watched: bool
+    count: int
+    ids: str
+    more: int = 0
+
+
 class SourceReport(Part, frozen=True, kw_only=True):
-    """What the simulator reached; empty for a real source. `refused`: frames that were written to the run by RPC and
-    did not have the structure of its source."""
+    """What the simulator reached, and what is known of a real source.
+
+    `refused`: frames that were written to the run by RPC and did not have the structure of its source. `repeated`:
+    updates that did not count, since their id (the last one: `repeated_id`) was that of the frame before, or they had
+    neither time nor an id of their own. `unwitnessed`: frames that came and that the monitor of ids did not see;
+    `blind`: it sees nothing at all, now. `skipped`: when the stream has ended. `epoch_begins`: first id of each life of
+    the source that began in the run; what it may have sent before that nobody knows. `away_since`: seconds since 1970,
+    while the source is away; `absences`, `away_s`: how often and how long it was, in all."""
 
     rate_hz: float | None = None
     jitter_p50_s: float | None = None
     jitter_p99_s: float | None = None
     jitter_max_s: float | None = None
     refused: int = 0
+    repeated: int = 0
+    repeated_id: int = 0
+    unwitnessed: int = 0
+    blind: bool = False
+    skipped: tuple[SkippedIds, ...] = ()
+    epoch_begins: str = ""
+    away_since: float | None = None
+    absences: int = 0
+    away_s: float = 0.0
 
 
 class MetadataReport(Part, frozen=True, kw_only=True):
@@ -142,8 +168,9 @@ class AllocationReport(Part, frozen=True, kw_only=True):
 
 
 class Verdict(Part, frozen=True, kw_only=True):
-    """What a run was worth. `word`: good, good but (some frames failed, or were lost and may be), lost, gave nothing,
-    too many failed, stopped or failed. `line`: the same for people. `exit_status`: of the command that watched it."""
+    """What a run was worth. `word`: good, good but (some frames failed, or were lost and may be), lost, not whole,
+    gave nothing, too many failed, stopped or failed. `line`: the same for people. `exit_status`: of the command that
+    watched it."""
 
     word: str
     line: str

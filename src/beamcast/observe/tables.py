@@ -12,17 +12,16 @@ from beamcast.observe.lines import (
     allocation_line,
     failure_line,
     read_line,
-    refused_line,
     warnings,
     without_metadata_line,
 )
 from beamcast.observe.ranks import COLORS, ranks_table
 from beamcast.observe.report import FailedFrameReport, Report
+from beamcast.observe.source_lines import shortened, source_lines
 from beamcast.observe.verdict import GOOD, verdict_of
 
 # Without a screen that says how many lines it has.
 LIVE_RANKS = 24
-MAX_IDS_CHARACTERS = 160
 MOST_ERRORS = 8
 # One that is too narrow for anything.
 LEAST_WIDTH = 40
@@ -82,8 +81,8 @@ def summary(report: Report, *, width: int, told_elsewhere: bool = False) -> Rend
         parts += [Text(f"{pool.name}: {pool.turns}", style="yellow") for pool in wrong]
     if report.metadata:
         parts += _metadata(report, width)
-    if (line := refused_line(report)) is not None:
-        parts.append(Text(line, style="yellow"))
+    for each in source_lines(report):
+        parts += [Text(line, style="yellow") for line in wrapped(each, width)]
     if report.missing:
         parts.append(_missing(report))
     parts += _failed(report, width)
@@ -212,10 +211,3 @@ def _closing(report: Report) -> list[str]:
         channels = ", ".join(report.result_channels)
         lines.append(f"result PV: {channels} (while the run lasted: {read_line(report)})")
     return lines
-
-
-def shortened(ids: str) -> str:
-    """Ranges cut at a comma where they would fill the screen; the report has all of them."""
-    if len(ids) <= MAX_IDS_CHARACTERS:
-        return ids
-    return ids[: ids.rfind(",", 0, MAX_IDS_CHARACTERS)] + ",…"

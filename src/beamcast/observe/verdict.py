@@ -8,6 +8,7 @@ gave nothing is not a good run, even where nothing went wrong on the way.
 from beamcast.core.errors import BeamcastError, TooManyFailed, UsageError
 from beamcast.core.failures import failed_text, too_many
 from beamcast.observe.report import FailedFrameReport, Frames, Report, Verdict
+from beamcast.observe.source_lines import repeated_line, unaccounted
 
 GOOD = 0
 FAILED = BeamcastError.exit_code
@@ -30,7 +31,13 @@ def _judge(report: Report) -> Verdict:
         return _broken_off(report)
     if report.state == "cancelled":
         return Verdict(word="stopped", line=f"stopped: {_how_far(report)}", exit_status=FAILED)
-    return _lost(report) or _gave_nothing(report) or _too_many_failed(report) or _good(report)
+    return (
+        _lost(report)
+        or _not_whole(report)
+        or _gave_nothing(report)
+        or _too_many_failed(report)
+        or _good(report)
+    )
 
 
 def _broken_off(report: Report) -> Verdict:
@@ -55,6 +62,18 @@ def _lost(report: Report) -> Verdict | None:
     return Verdict(word="lost", line=f"{line}; the report names them", exit_status=LOST)
 
 
+def _not_whole(report: Report) -> Verdict | None:
+    """A run of which nobody can say whether frames were lost."""
+    if missing := unaccounted(report):
+        why = f"{missing} ids are missing between the frames, and the source was not watched all the time"
+    elif report.source.unwitnessed >= report.frames.source > 0:
+        why = "nobody saw which frames the source sent"
+    else:
+        return None
+    line = f"not whole: {why}: frames may be lost without being counted"
+    return Verdict(word="not whole", line=line, exit_status=LOST)
+
+
 def _gave_nothing(report: Report) -> Verdict | None:
     frames = report.frames
     # Without a result, what the processors chose not to pass on is no sign: they may have saved it.
@@ -62,6 +81,8 @@ def _gave_nothing(report: Report) -> Verdict | None:
         return None
     if not frames.source:
         why = f"no frame came from the source ({report.reason})" if report.reason else "no frame came"
+        repeated = repeated_line(report.source)
+        why += f"; {repeated}" if repeated else ""
     elif frames.failed:
         why = f"{_of(frames.failed, frames)} failed{_example(report)}"
     elif frames.dropped:

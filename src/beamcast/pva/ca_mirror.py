@@ -57,6 +57,10 @@ class CaMirror:
         """Whether the first update has come, so that the mirrored channel exists."""
         return self._serving
 
+    def present(self, channel: str) -> bool:
+        """Whether the source is connected now; our record stays when it goes."""
+        return bool(self._channel.isConnected())
+
     def counters(self, channel: str) -> dict[str, int]:
         """Updates received, and those that found our queue full."""
         return {"nReceived": self._sent, "nOverruns": int(self._queue.getCounters().get("nRejected", 0))}

@@ -3,7 +3,7 @@
 Measured with pvapy 5.6.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import itemgetter, methodcaller
 from typing import Any
 
@@ -28,12 +28,42 @@ GETTERS = {
 }
 
 
+def monitor_request(*fields: str, queue: int) -> str:
+    """The pvRequest for `fields` ("a.b" for a nested one; none: the whole structure), and for a queue of so many
+    updates at the server.
+
+    pvaccess makes no monitor of a request that names a field twice, and a field and its parent, or two fields of one
+    parent, are such a request. It says so on stderr and nowhere else, and no update ever comes.
+    """
+    return f"record[queueSize={queue}]field({_request_of(fields)})"
+
+
+def _request_of(fields: Iterable[str]) -> str:
+    inner: dict[str, list[str] | None] = {}
+    for name in fields:
+        top, _, rest = name.partition(".")
+        known = inner.setdefault(top, [])
+        if not rest:
+            inner[top] = None  # all of it
+        elif known is not None:
+            known.append(rest)
+    return ",".join(f"{top}{{{_request_of(rest)}}}" if rest else top for top, rest in inner.items())
+
+
 def field_type(update: Any, name: str) -> Any:
     """The type of a field ("a.b" for a nested one) as `getStructureDict` tells it; None where there is none."""
     field: Any = update.getStructureDict()
     for step in name.split("."):
         field = field.get(step) if isinstance(field, dict) else None
     return field
+
+
+def stamp_of(update: Any) -> tuple[int, int] | None:
+    """The time stamp of an update, in seconds and nanoseconds; None where it has none."""
+    stamp = update["timeStamp"] if update.hasField("timeStamp") else None
+    if not isinstance(stamp, dict):
+        return None
+    return stamp.get("secondsPastEpoch", 0), stamp.get("nanoseconds", 0)
 
 
 def is_blank(update: Any) -> bool:
@@ -46,21 +76,35 @@ def is_blank(update: Any) -> bool:
 
 
 class FirstValues:
-    """Tells what a restarted detector shows before its first frame from a frame: frames of this channel have times, and
-    it has none. Ask about an update whose id goes back."""
+    """Tells what a record shows before its first frame from a frame: frames of this channel have times, and it has
+    none. An id says nothing of it, since any number may be a frame's, 0 too."""
 
-    __slots__ = ("_timed",)
+    __slots__ = ("_shown", "_timed")
 
     def __init__(self) -> None:
         self._timed = False
+        self._shown: int | None = None
 
     def note(self, update: Any) -> None:
         """A frame has come; some of them will do."""
         if not self._timed:
             self._timed = not is_blank(update)
 
-    def holds(self, update: Any) -> bool:
-        """Whether this is such a value. A channel that never sets its time stamp has none."""
+    def holds(self, update: Any, number: int, last: int | None) -> bool:
+        """Whether an update with this id is such a value; `last`: the id of the frame before it, None where there was
+        none. Ask where an id does not go on.
+
+        A channel that never sets its time stamp has such a value before the first frame only, as long as its id stays.
+        """
+        if last is None:
+            if self._timed or not is_blank(update) or self._shown not in (None, number):
+                return False
+            self._shown = number
+            return True
+        return number < last and self.untimed(update)
+
+    def untimed(self, update: Any) -> bool:
+        """Whether an update has no time, where frames have one."""
         return self._timed and is_blank(update)
 
 

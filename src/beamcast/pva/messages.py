@@ -190,10 +190,12 @@ class Delta(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Which ids reached which hop since the last heartbeat; each a serialised 64-bit Roaring bitmap.
 
     `gathered`: what a collector received, by the rank of the producer that had processed it. `acked`: what ranks told
-    the dispatcher, by pool and rank: one that dies has told it more than its last heartbeat.
+    the dispatcher, by pool and rank: one that dies has told it more than its last heartbeat. `unsure`: of those that
+    were seen at the source, the ones before which nobody watched it for some time.
     """
 
     seen: bytes = b""
+    unsure: bytes = b""
     mirrored: bytes = b""
     received: bytes = b""
     processed: bytes = b""

@@ -19,7 +19,7 @@ import numpy as np
 from beamcast.core.errors import DataError
 from beamcast.core.joining import Row, Update
 from beamcast.core.times import has_time
-from beamcast.pva.fields import GETTERS, INTEGER_GETTERS, field_type
+from beamcast.pva.fields import GETTERS, INTEGER_GETTERS, field_type, monitor_request
 from beamcast.pva.monitor import LiveMonitor
 
 _NS_PER_S = 1_000_000_000
@@ -110,9 +110,8 @@ class MetadataMonitor:
         fields = [field for field in self._fields if field is not None]
         # Only fields that change travel, and of all fields the server need not pick some: a fifth less for it and for
         # us. Frames are another matter: their image changes.
-        wanted = "" if provider == "pva" and value_field is not None else ",".join(fields)
-        held = min(queue, SERVER_QUEUE_UPDATES)
-        request = f"record[queueSize={held}]field({wanted})"
+        wanted = () if provider == "pva" and value_field is not None else fields
+        request = monitor_request(*wanted, queue=min(queue, SERVER_QUEUE_UPDATES))
         self._monitor = LiveMonitor(channel, request, queue_length=queue, provider=provider)
 
     @property

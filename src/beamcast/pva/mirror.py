@@ -46,6 +46,10 @@ class Mirror:
         """Whether the source has connected, so that the mirrored channel exists."""
         return bool(self._server.hasRecord(channel))
 
+    def present(self, channel: str) -> bool:
+        """Whether the source is there now; its record goes with it."""
+        return self.serving(channel)
+
     def counters(self, channel: str) -> dict[str, int]:
         """Updates received and overruns, as the C++ server counts them."""
         return dict(self._server.getMirrorRecordCounters(channel))

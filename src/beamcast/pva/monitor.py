@@ -69,6 +69,17 @@ class LiveMonitor:
         self._left.append((self._channel, self.queue))
         self._open(request or self._request)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the channel is connected now."""
+        return bool(self._channel.isConnected())
+
+    def lost(self) -> int:
+        """Updates that are known to have been left out on the way, by the server's queue or by ours: a lower bound."""
+        left = sum(queue.getCounters().get("nRejected", 0) for _, queue in self._left)
+        counted = self._channel.getMonitorCounters().get("nOverruns", 0)
+        return int(left + counted + self.queue.getCounters().get("nRejected", 0))
+
     def dead(self, now: float) -> bool:
         """Whether it has to be reopened; ask as `Resumption` says."""
         return self._resumption.failed(self._channel, now)

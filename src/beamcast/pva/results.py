@@ -88,7 +88,7 @@ class ResultStream:
             self._note(self.first)
             yield self.first
         for update in self._monitor.take():
-            if self._first_values.holds(update):
+            if self._first_values.untimed(update):
                 continue
             self._first_values.note(update)
             result = self._result(update)

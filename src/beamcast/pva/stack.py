@@ -20,6 +20,7 @@ import pvaccess
 
 from beamcast.core.errors import DataError
 from beamcast.core.ids import ID_MASK
+from beamcast.pva.fields import monitor_request
 from beamcast.pva.ndarray import Image, image_view
 
 _NS_PER_S = 1_000_000_000
@@ -49,7 +50,7 @@ def stack_request(id_field: str, *, queue: int) -> str:
     """The pvRequest for what a `StackWriter` reads of a frame: a fourth less work for both ends than for all of it."""
     fields = ["value", "codec", "compressedSize", "uncompressedSize", "dimension", "attribute"]
     fields += [id_field.partition(".")[0], "timeStamp", "dataTimeStamp"]
-    return f"record[queueSize={queue}]field({','.join(dict.fromkeys(fields))})"
+    return monitor_request(*fields, queue=queue)
 
 
 class StackWriter:

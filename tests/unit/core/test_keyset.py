@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap64
 
-from beamcast.core.keyset import count_from_key, decode_keys, encode_keys, from_key, union
+from beamcast.core.ids import Epoch, FrameId, frame_key
+from beamcast.core.keyset import count_from_key, count_gaps, decode_keys, encode_keys, from_key, gaps, union
 
 keys = st.integers(0, 300) | st.integers(0, 2**64 - 1)
 
@@ -49,3 +50,30 @@ def test_union_is_a_new_set(parts: list[set[int]]) -> None:
     maps = [BitMap64(part) for part in parts]
     assert set(union(maps)) == set().union(*parts)
     assert [set(each) for each in maps] == parts
+
+
+@given(st.sets(st.integers(0, 60) | st.integers(2**48, 2**48 + 60)))
+def test_gaps_are_what_is_missing_between_the_ids_of_an_epoch(values: set[int]) -> None:
+    missing: set[int] = set()
+    for epoch in (0, 1):
+        within = {value for value in values if value >> 48 == epoch}
+        if within:
+            missing |= set(range(min(within), max(within))) - within
+    found = list(gaps(BitMap64(values)))
+    assert set().union(*(range(gap.first, gap.last + 1) for gap in found)) == missing
+    assert all({gap.before, gap.after} <= values for gap in found)
+    assert count_gaps(BitMap64(values)) == len(missing)
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_an_int32_that_goes_past_its_highest_value_skips_nothing(epoch: int) -> None:
+    """C13: `uniqueId` is one."""
+    ids = [*range(2**31 - 5, 2**31), *range(-(2**31), -(2**31) + 5)]
+    keys = BitMap64(frame_key(Epoch(epoch), FrameId(each)) for each in ids)
+    assert count_gaps(keys) == 0
+    assert list(gaps(keys)) == []
+    keys -= BitMap64([frame_key(Epoch(epoch), FrameId(each)) for each in (2**31 - 1, -(2**31), -(2**31) + 2)])
+    assert count_gaps(keys) == 3
+    assert sum(gap.last - gap.first + 1 for gap in gaps(keys)) == 3
+    wide = BitMap64([1, 2**33, frame_key(Epoch(0), FrameId(-1))])
+    assert count_gaps(wide) == 2**48 - 4, "ids of 64 bits have no such hole"

@@ -159,7 +159,7 @@ def test_every_frame_has_the_state_that_the_model_gives_it(
         failed=ends.count("failed"),
         lost=ends.count("open"),
         duplicates=0,
-        skipped=skipped(states),
+        skipped=skipped([*states, *([first - 1] if first and states else [])]),
     )
     assert set(ledger.outstanding()) == {key for key, end in states.items() if end == "open"}
     assert ledger.is_whole() == ("open" not in ends)
@@ -286,6 +286,26 @@ def skipped(keys: Iterable[int]) -> int:
     for key in keys:
         epochs.setdefault(key >> 48, []).append(key)
     return sum(max(each) - min(each) + 1 - len(each) for each in epochs.values())
+
+
+def test_missing_ids_are_told_with_whether_somebody_watched() -> None:
+    """I7: a gap is the source's own only where the frames on both sides were seen there, one after the other."""
+    ledger = pipeline()
+    ledger.source([3, 4, 8, 20, 21])
+    ledger.count_from(2)  # behind frame 1: what is missing at the begin is missing in the run
+    ledger.received("work", 0, [10, 15])
+    ledger.unsure([8])
+    told = [(gap.first, gap.last, watched) for gap, watched in ledger.skipped()]
+    assert told == [(2, 2, True), (5, 7, False), (9, 9, False), (11, 14, False), (16, 19, False)]
+    assert ledger.totals().skipped == 1 + 3 + 1 + 4 + 4
+    assert ledger.unwitnessed() == 2
+    epoch = 1 << ID_BITS
+    ledger.source([epoch + 37, epoch + 38])
+    assert ledger.epoch_begins() == (epoch + 37,)
+    again = pipeline()
+    again.take_up(ledger.state())
+    assert [(gap, watched) for gap, watched in again.skipped()] == list(ledger.skipped())
+    assert again.unwitnessed() == 2
 
 
 def test_what_a_source_sent_while_nobody_watched_is_known_by_the_gap() -> None:

@@ -20,7 +20,8 @@ from beamcast.observe.report import (
     Throughput,
     Timing,
 )
-from beamcast.observe.tables import LIVE_RANKS, MAX_IDS_CHARACTERS, live_view, shortened, summary
+from beamcast.observe.source_lines import MAX_IDS_CHARACTERS, shortened
+from beamcast.observe.tables import LIVE_RANKS, live_view, summary
 
 
 def rank(number: int) -> RankReport:
@@ -98,7 +99,7 @@ def test_frames_without_metadata_and_refused_ones_are_told_while_the_run_lasts_a
         assert line in text
         assert "2 frames refused, which do not have the structure of the source" in text
     assert progress_line(odd).endswith(
-        f"{line}; 2 frames refused, which do not have the structure of the source"
+        f"; 2 frames refused, which do not have the structure of the source; {line}"
     )
     many = tuple(msgspec.structs.replace(rank(n), without_metadata=1) for n in range(6))
     crowd = msgspec.structs.replace(told, pools=(msgspec.structs.replace(base.pools[0], ranks=many),))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from beamcast.pva.fields import FirstValues
+from beamcast.pva.fields import FirstValues, monitor_request
 from beamcast.pva.monitor import FIRST_VALUE_S, LiveMonitor
 from unit.fake_channels import FAKE_CHANNELS as CHANNELS
 from unit.fake_channels import FakeUpdate as Update
@@ -46,8 +46,40 @@ def test_what_has_no_time_is_no_frame_where_frames_have_one() -> None:
     blank, frame = Update(timeStamp={"secondsPastEpoch": 0}), Update(timeStamp={"secondsPastEpoch": 7})
     values = FirstValues()
     values.note(blank)
-    assert not values.holds(blank), "a source that never sets its time"
+    assert not values.holds(blank, 1, 5), "a source that never sets its time"
     values.note(frame)
-    assert values.holds(blank)
-    assert not values.holds(frame)
-    assert not values.holds(Update(uniqueId=0)), "a structure without a time"
+    assert values.holds(blank, 1, 5)
+    assert not values.holds(frame, 1, 5)
+    assert not values.holds(blank, 6, 5), "an id that goes on"
+    assert not values.holds(Update(uniqueId=0), 0, 5), "a structure without a time"
+
+
+def test_what_a_record_shows_before_its_first_frame_is_none_whatever_its_id() -> None:
+    """I5: 0 may be the id of the first frame."""
+    blank, frame = Update(timeStamp={"secondsPastEpoch": 0}), Update(timeStamp={"secondsPastEpoch": 7})
+    values = FirstValues()
+    assert values.holds(blank, 0, None)
+    assert values.holds(blank, 0, None), "once more, after a reconnect"
+    assert not values.holds(frame, 0, None)
+    untimed = FirstValues()
+    assert untimed.holds(blank, 57, None)
+    assert not untimed.holds(blank, 58, None), "a source that never sets its time"
+    assert not FirstValues().holds(Update(uniqueId=0), 0, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ((), "field()"),
+        (("uniqueId", "timeStamp"), "field(uniqueId,timeStamp)"),
+        (("timeStamp.userTag", "timeStamp"), "field(timeStamp)"),
+        (("timeStamp", "timeStamp.userTag"), "field(timeStamp)"),
+        (("header.number", "timeStamp"), "field(header{number},timeStamp)"),
+        (("header.number", "header.time"), "field(header{number,time})"),
+        (("a.b.c", "a.b.d", "a.e"), "field(a{b{c,d},e})"),
+        (("uniqueId", "uniqueId"), "field(uniqueId)"),
+    ],
+)
+def test_a_request_names_no_field_twice(fields: tuple[str, ...], wanted: str) -> None:
+    """I1, C12: pvaccess makes no monitor of one that does."""
+    assert monitor_request(*fields, queue=7) == f"record[queueSize=7]{wanted}"

@@ -16,7 +16,7 @@ from beamcast.observe.report import FailedFrameReport
 
 BOOKS_FILE = "books"
 PERIOD_S, PERIOD_S_PER_RANK = 1.0, 0.001
-VERSION = 1
+VERSION = 2
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,9 @@ from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.join import SECRET_FILE
 from beamcast.members.journal import KeyJournal
 from beamcast.members.member import Member, Report
+from beamcast.members.presence import Presence
 from beamcast.members.setup import Ground, leave, member_parser, prepare, run_member
+from beamcast.members.sight import Sight, unseen_ids, witness_facts
 from beamcast.members.structure import StructureWatch, structure_changed
 from beamcast.pools.inputs import id_field_of, payload_bytes, queue_of_bytes
 from beamcast.pools.memory import keep_freed_memory
@@ -83,6 +85,8 @@ class Dispatching:
         self._witness: Witness | None = None
         self._first_values = FirstValues()
         self._structure = StructureWatch(plan.source)
+        self._presence = Presence()
+        self._sight: Sight | None = None
         self._keys = FixedEpoch()
         self._last: int | None = None
         self._mirrored: list[int] = []
@@ -91,12 +95,15 @@ class Dispatching:
         self._lost_before_epoch = 0
         self._counts_from: int | None = None
         self._told: set[tuple[str, int, int]] = set()
+        self._ending = False
         self.armed = False
         self.stop = False
         self._journal = KeyJournal(run_dir, "mirror")
         self._missed: list[int] = []
         self._dismissed: tuple[MemberId, ...] = ()
         self._had = self._resume()
+        # Whether the source has been looked at: what it showed then belongs to nobody.
+        self._began = self._had is not None
 
     def _resume(self) -> int | None:
         """Take up the work of a mirror that was killed: the last key that it had; None where there was none."""
@@ -165,7 +172,10 @@ class Dispatching:
         # As ids stand in keys: a negative one comes before the 0 that begins an epoch.
         current = read_id(probe) & ID_MASK
         if self._had is None:
-            self._last = current
+            if not self._first_values.holds(probe, current, None):
+                self._last = current
+            self._wait_for_witness()
+            self._began = True
             # Nothing counts yet. To a mirror that goes on, every frame does that has come since it looked.
             if all(pool.batch > 1 for pool in self._plan.pools):
                 self._ask_for_less()
@@ -201,6 +211,7 @@ class Dispatching:
         self._monitor = self._open()
         keys = None if self._had is None else EpochTracker(self._keys.epoch)
         self._witness = Witness(self._plan.source, id_fields=(self._plan.id_field,), keys=keys)
+        self._sight = Sight(self._witness, self._plan.source)
         deadline = time.monotonic() + self._plan.appear_timeout_s
         while not (self.stop or self._member.abandoned):
             try:
@@ -229,6 +240,16 @@ class Dispatching:
         request = f"record[queueSize={self._queue_frames}]field()"
         return LiveMonitor(plan.source, request, queue_length=self._queue_frames)
 
+    def _wait_for_witness(self) -> None:
+        """DataError when the source's ids are not seen beside its frames: nobody would know what is lost before us."""
+        deadline = time.monotonic() + self._plan.appear_timeout_s
+        while self._witness is not None and not self._witness.seen_anything:
+            if self.stop or self._member.abandoned:
+                return
+            if time.monotonic() > deadline:
+                raise unseen_ids(self._plan.source, self._plan.appear_timeout_s)
+            time.sleep(WAIT_S)
+
     def _ask_for_less(self) -> None:
         """Monitor the source once more, without the fields that stacks do not carry. It begins with the value that we
         have."""
@@ -253,9 +274,16 @@ class Dispatching:
             if now > tick_at:
                 tick_at = now + TICK_S
                 self._tick(now, size_bytes)
+                self._look_at_source(monitor, now)
                 if monitor.dead(now) and not len(monitor.queue):
                     self._reopen(monitor)
                     gulps.queue = monitor.queue
+
+    def _look_at_source(self, monitor: LiveMonitor, now: float) -> None:
+        if self._witness is not None:
+            self._witness.look(now)
+        if not self._ending and self._presence.look(monitor.connected):
+            logger.warning("%s is %s", self._plan.source, "back" if monitor.connected else "gone")
 
     def _reopen(self, monitor: LiveMonitor) -> None:
         logger.warning("%s is back, and its monitor is not: it is monitored anew", self._plan.source)
@@ -277,7 +305,7 @@ class Dispatching:
     def _frame(self, frame_id: int, pv: Any, size_bytes: int) -> None:
         """A frame by itself, of which nothing is known yet."""
         last = self._last
-        if last is not None and frame_id < last and self._first_values.holds(pv):
+        if (last is None or frame_id < last) and self._first_values.holds(pv, frame_id, last):
             return
         self._first_values.note(pv)
         self._last = frame_id
@@ -363,11 +391,13 @@ class Dispatching:
 
     def obey(self, orders: Orders) -> None:
         """Take orders; runs on the heartbeat thread."""
-        if orders.arm and not self.armed and self._last is not None:
+        if orders.arm and not self.armed and self._began:
             if self._witness is not None:
                 self._witness.take()  # what was before belongs to nobody
                 self._witness.count_epochs()
-            self._counts_from = frame_key(Epoch(0), FrameId(self._last + 1))
+            # Where nothing has come but what a record shows before its first frame, 0 may be the first.
+            first = 0 if self._last is None else self._last + 1
+            self._counts_from = frame_key(Epoch(0), FrameId(first))
             self.armed = True
         self._member.epoch = max(self._member.epoch, orders.epoch)
         with self._lock:
@@ -376,6 +406,7 @@ class Dispatching:
             for reborn in orders.reborn:
                 self._replay_for(reborn)
             self._rescale(orders)
+        self._ending = orders.drain or orders.stop
         self.stop = self.stop or orders.stop
 
     def _rescale(self, orders: Orders) -> None:
@@ -411,10 +442,13 @@ class Dispatching:
         seen = self._witness.take() if self._witness and self.armed else []
         from_ = self._counts_from
         seen = [key for key in seen if from_ is not None and key >= from_]
+        unsure = self._witness.take_unsure() if self._witness else []
         seen += take_keys(self._missed)
         mirrored = take_keys(self._mirrored)
         # Frames of the next epoch wait: they have come, and are not yet counted.
         self._structure.note(seen=bool(seen), passed=bool(mirrored or ends_epoch))
+        if self._sight is not None and self.armed:
+            self._sight.note(seen=bool(seen), passed=bool(mirrored))
         with self._lock:
             failed = tuple(frame for post in self._posts.values() for frame in post.failed)
             for post in self._posts.values():
@@ -423,6 +457,7 @@ class Dispatching:
             facts = self._facts()
         delta = Delta(
             seen=encode_keys(seen) if seen else b"",
+            unsure=encode_keys(unsure) if unsure and seen else b"",
             mirrored=encode_keys(mirrored) if mirrored else b"",
             failed=encode_keys([frame.key for frame in failed]) if failed else b"",
             acked={name: ranks for name, ranks in acked.items() if ranks},
@@ -453,6 +488,8 @@ class Dispatching:
             "seconds_left": min(gauge.seconds_left for gauge in gauges),
             "sent_again": float(sum(total.sends_again for total in totals)),
             "lost_by_policy": float(sum(total.lost for total in totals)),
+            **self._presence.facts(),
+            **witness_facts(self._witness, self._sight),
         }
 
 
