@@ -294,6 +294,17 @@ def test_images_only_behind_a_pool_of_dictionaries_are_refused(tmp_path: Path) -
     assert "images:SaveImages can't process a frame: this is not an NTNDArray" in said
 
 
+def test_files_of_the_working_folder_replace_nothing_of_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C3: and classes of a module there are found, as a rank finds them."""
+    for name in ("queue.py", "json.py", "random.py"):
+        (tmp_path / name).write_text("raise RuntimeError('not this one')")
+    (tmp_path / "beside_me.py").write_text(HEAD)
+    monkeypatch.chdir(tmp_path)
+    assert found(plan(tmp_path, CHAIN, 'processor = "beside_me:Passes"', "Total")) == ""
+
+
 def test_the_first_frame_of_a_file_is_taken_and_a_bad_file_told(tmp_path: Path) -> None:
     np.save(tmp_path / "scan.npy", np.full((2, 32, 48), 7, np.uint16))
     np.save(tmp_path / "odd.npy", np.zeros(3, complex))

@@ -18,6 +18,7 @@ from beamcast.core.errors import UsageError
 from beamcast.core.place import Slot
 from beamcast.members.names import asking_name_server
 from beamcast.pools.memory import keep_freed_memory
+from beamcast.pools.printing import print_at_once
 from beamcast.pools.standalone import StandaloneRank, StandaloneReport
 from beamcast.pva.messages import Input, RankDuty
 
@@ -224,6 +225,7 @@ def run_rank(
 ) -> StandaloneReport:
     """Run one rank to its end, told by its options or a signal, and return what it did."""
     keep_freed_memory()
+    print_at_once()
     asked = [asking_name_server(servers)] if servers else []
     where = stand(interface=interface, port=port, name_servers=asked)
     import pvaccess

@@ -13,6 +13,7 @@ from beamcast.config.check_keys import key_files_exist, sealing_fits
 from beamcast.config.check_metadata import ca_source_fits, metadata_fits
 from beamcast.config.check_parts import (
     branches_fit,
+    collectors_gather,
     frames_can_be_repeated,
     parts_fit,
     results_come_once,
@@ -254,6 +255,7 @@ _RULES: tuple[Callable[[Workflow], Iterator[Problem]], ...] = (
     _sets_fit_the_policy,
     _least_ranks_are_ranks,
     parts_fit,
+    collectors_gather,
     branches_fit,
     frames_can_be_repeated,
     stacks_fit,

@@ -39,6 +39,18 @@ def _set_is_gathered(producers: Pool, pool: Pool, index: int) -> Iterator[Proble
         yield Problem(message, _at(index, "ranks"))
 
 
+def collectors_gather(workflow: Workflow) -> Iterator[Problem]:
+    """The ranks of a collector share the ranks of its input out among themselves: each needs one."""
+    ranks = {pool.name: pool.ranks for pool in workflow.pools}
+    for index, pool in enumerate(workflow.pools):
+        if pool.role != "collector" or pool.gather is not None or not ranks.keys() >= set(pool.inputs):
+            continue
+        producers = sum(ranks[name] for name in pool.inputs)
+        if pool.ranks > producers:
+            message = f"{pool.ranks} ranks share the outputs of {producers}, so some would gather nothing"
+            yield Problem(message, _at(index, "ranks"), f"Set {producers} or fewer")
+
+
 def branches_fit(workflow: Workflow) -> Iterator[Problem]:
     """Where each rank reads an output of its own, there are as many of the one as of the other."""
     for index, pool in enumerate(workflow.pools):

@@ -48,7 +48,8 @@ class ProcessorCheck:
 
     def __enter__(self) -> Self:
         """Start it. What this host lacks for it the run lacks too, and says so: then there is no check."""
-        words = [sys.executable, "-m", "beamcast.members.trial", "--parent", str(os.getpid())]
+        # Not with the working folder on its path: a `queue.py` there would be taken for Python's.
+        words = [sys.executable, "-P", "-m", "beamcast.members.trial", "--parent", str(os.getpid())]
         environment = {"PYTHONFAULTHANDLER": "1", "OPENBLAS_NUM_THREADS": "1", **os.environ}
         self._began_at = time.monotonic()
         try:

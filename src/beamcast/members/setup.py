@@ -1,7 +1,6 @@
 """The first steps of every member process: parent, signals, log, environment, server port."""
 
 import argparse
-import io
 import logging
 import os
 import random
@@ -19,6 +18,7 @@ from beamcast.members.host.exits import EXIT_FAILED, EXIT_UNWELCOME
 from beamcast.members.join import Join, read_join
 from beamcast.members.member import Member
 from beamcast.members.parent import die_with_parent
+from beamcast.pools.printing import print_at_once
 from beamcast.pva.environment import (
     apply_environment,
     check_bound,
@@ -84,7 +84,7 @@ def prepare(
     """
     if arguments.parent is not None:
         die_with_parent(arguments.parent)
-    _print_at_once()
+    print_at_once()
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -101,14 +101,6 @@ def prepare(
         environment |= _client_settings(environment)
     apply_environment(environment)
     return Ground(run_dir=arguments.run_dir, join=join, address=address, port=port)
-
-
-def _print_at_once() -> None:
-    """What is printed goes to the log line by line: Python would hold back 8 KB of it, since the log is a pipe. The
-    variable is for processes that a processor starts."""
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _client_settings(ours: dict[str, str]) -> dict[str, str]:

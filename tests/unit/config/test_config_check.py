@@ -76,8 +76,14 @@ BAD = [
         "Name a collector of one rank that reads it, or set ranks = 1",
     ),
     (
-        workflow(pool("a"), pool("c", "a", "collector", ranks=3), results={"pool": "c", "by": "push"}),
+        workflow(
+            pool("a", ranks=3), pool("c", "a", "collector", ranks=3), results={"pool": "c", "by": "push"}
+        ),
         "results.pool: results come from one rank, and pool 'c' has 3",
+    ),
+    (
+        workflow(pool("a", ranks=2), pool("c", "a", "collector", ranks=3)),
+        "pools[1].ranks: 3 ranks share the outputs of 2, so some would gather nothing. Set 2 or fewer",
     ),
     (
         workflow(source={"simulate": {"first_id": 2**31}}),

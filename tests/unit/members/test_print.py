@@ -5,8 +5,8 @@ import sys
 
 DIES = """
 import os, signal, subprocess, sys
-from beamcast.members.setup import _print_at_once
-_print_at_once()
+from beamcast.pools.printing import print_at_once
+print_at_once()
 print("mine")
 subprocess.run([sys.executable, "-c", "print('of a child'); import os; os.kill(os.getpid(), 9)"])
 os.kill(os.getpid(), signal.SIGKILL)

@@ -6,6 +6,7 @@ but the detector's channel. Where no frame can be had (no detector, parts of sev
 processor is made and started.
 """
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from beamcast.config.workflow import Pool, Source
 from beamcast.core.errors import BeamcastError, UsageError
 from beamcast.core.ids import Epoch, FrameId, FrameKey, frame_key
 from beamcast.core.place import Place
+from beamcast.members.child import member_command
 from beamcast.members.trial.job import Trial
 from beamcast.pools.context import Context, Station
 from beamcast.pools.frame import NO_METADATA, Frame
@@ -44,6 +46,8 @@ class Tell(Protocol):
 
 def rehearse(trial: Trial, folder: Path, *, memory_bytes: int, tell: Tell) -> None:
     """Try all pools, and tell what goes wrong. `folder`: where processors may write."""
+    if "-P" not in member_command("rank", folder, ()):
+        sys.path.append(str(Path.cwd()))  # as a rank has it, but behind everything
     outputs: dict[str, list[Any] | None] = {"source": None}
     step = _Step(tell, memory_bytes)
     with step("source", "frame"):
