@@ -25,7 +25,8 @@ from beamcast.launch.rundir.results import ID_FIELDS, Whereabouts, has_ended, is
 from beamcast.members.names import only_name_server
 from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.environment import apply_environment, client_environment
-from beamcast.pva.results import Result, ResultStream
+from beamcast.pva.monitor import LiveMonitor
+from beamcast.pva.results import Result, ResultStream, request
 from beamcast.pva.search import find
 
 __all__ = ["QUEUE", "Result", "ResultReader", "read_results"]
@@ -63,7 +64,7 @@ class ResultReader:
         self._stopped = False
 
     def stop(self) -> None:
-        """End the iteration after what has come."""
+        """End the iteration, and the waiting for a PV."""
         self._stopped = True
 
     def _over(self) -> bool:
@@ -80,7 +81,10 @@ class ResultReader:
             if not self._stopped:
                 raise _absent(found, self._timeout_s)
             return self
-        self._streams = [ResultStream(pv, found.id_fields, self._queue) for pv in found.pvs]
+        asked, length = request(self._queue), self._queue
+        self._streams = [
+            ResultStream(pv, found.id_fields, LiveMonitor(pv, asked, queue_length=length)) for pv in found.pvs
+        ]
         if not self._wait(self._all_seen, deadline) and not self._stopped:
             raise _absent(found, self._timeout_s)
         return self

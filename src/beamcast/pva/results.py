@@ -6,13 +6,12 @@ number, and keep two updates for a client that asks for nothing.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Protocol
 
 from pyroaring import BitMap64
 
-from beamcast.core.ids import format_ranges
 from beamcast.pva.fields import FirstValues, id_reader, is_blank
-from beamcast.pva.monitor import LiveMonitor
 
 SHOWN_RANGES = 20
 
@@ -44,6 +43,8 @@ class Result:
         if not self.update.hasField("timeStamp") or is_blank(self.update):
             return None
         stamp = self.update["timeStamp"]
+        if not (isinstance(stamp, dict) and stamp.keys() >= {"secondsPastEpoch", "nanoseconds"}):
+            return None
         return float(stamp["secondsPastEpoch"] + stamp["nanoseconds"] * 1e-9)
 
     @property
@@ -52,42 +53,58 @@ class Result:
         return dict(self.update.toDict())
 
 
+class Monitor(Protocol):
+    """What `beamcast.pva.monitor.LiveMonitor` is to us."""
+
+    def take(self) -> Iterator[Any]: ...
+    def dead(self, now: float) -> bool: ...
+    def reopen(self) -> None: ...
+    def dropped(self) -> int: ...
+    def close(self) -> None: ...
+
+
+def request(queue: int) -> str:
+    """What a monitor asks for that does not lose."""
+    return f"record[queueSize={queue}]field()"
+
+
 class ResultStream:
     """The results of one PV. One thread.
 
     What a record shows before its first result has id 0 and no time, or no time where results have one: it is none.
     """
 
-    def __init__(self, pv: str, id_fields: Sequence[str], queue: int) -> None:
+    def __init__(self, pv: str, id_fields: Sequence[str], monitor: Monitor) -> None:
         self.pv = pv
         self.first: Result | None = None
         self._id_fields = id_fields
-        self._monitor = LiveMonitor(pv, f"record[queueSize={queue}]field()", queue_length=queue)
+        self._monitor = monitor
         self._read_id: Callable[[Any], Any] | None = None
-        self._began: Any = None
+        self._began = False
+        self._waiting: list[Any] = []
         self._last: tuple[int | None, float | None] | None = None
         self._ids = BitMap64()
         self._first_values = FirstValues()
 
     def seen(self) -> bool:
         """Whether the present value has come."""
-        if self._began is None and len(self._monitor.queue):
-            self._began = self._monitor.queue.get(0)
-            for name in self._id_fields:
-                if self._began.hasField(name):
-                    self._read_id = id_reader(self._began, name)
-                    break
-            first = self._result(self._began)
-            if first.id != 0 or not is_blank(self._began):
-                self.first = first
-        return self._began is not None
+        if not self._began:
+            self._waiting += self._monitor.take()
+            if self._waiting:
+                self._began = True
+                self._choose_id(self._waiting[0])
+                first = self._result(self._waiting.pop(0))
+                if first.id != 0 or not is_blank(first.update):
+                    self.first = first
+        return self._began
 
     def take(self) -> Iterator[Result]:
         """What has come since the last call."""
         if self.first is not None and self._last is None:
             self._note(self.first)
             yield self.first
-        for update in self._monitor.take():
+        waiting, self._waiting = self._waiting, []
+        for update in (*waiting, *self._monitor.take()):
             if self._first_values.untimed(update):
                 continue
             self._first_values.note(update)
@@ -95,14 +112,24 @@ class ResultStream:
             if self._note(result):
                 yield result
 
+    def _choose_id(self, update: Any) -> None:
+        name = next((name for name in self._id_fields if update.hasField(name)), None)
+        self._read_id = None if name is None else id_reader(update, name)
+
     def _result(self, update: Any) -> Result:
-        number = None if self._read_id is None else self._read_id(update)
+        number = None
+        if self._read_id is not None:
+            try:
+                number = self._read_id(update)
+            except Exception:  # noqa: BLE001 - pvaccess's own; the PV came back with another structure
+                self._choose_id(update)
+                number = None if self._read_id is None else self._read_id(update)
         return Result(self.pv, update, number)
 
     def _note(self, result: Result) -> bool:
-        """Whether it is a new one: after a reconnect the present value comes once more."""
+        """Whether it is a new one: after a reconnect the present value comes once more. Only its time tells."""
         mark = (result.id, result.time_s)
-        if mark == self._last and result.id is not None:
+        if mark == self._last and None not in mark:
             return False
         self._last = mark
         if isinstance(result.id, int) and result.id >= 0:
@@ -113,10 +140,11 @@ class ResultStream:
 
     def missing(self) -> str:
         """Ids between others that did not come, as ranges."""
-        if not self._ids:
-            return ""
-        between = BitMap64(range(self._ids.min(), self._ids.max() + 1)) - self._ids
-        return format_ranges(between, max_ranges=SHOWN_RANGES)
+        gaps = [(before + 1, after - 1) for before, after in pairwise(self._ids) if after > before + 1]
+        parts = [str(first) if first == last else f"{first}-{last}" for first, last in gaps[:SHOWN_RANGES]]
+        if len(gaps) > SHOWN_RANGES:
+            parts.append(f"… (+{len(gaps) - SHOWN_RANGES} ranges)")
+        return ",".join(parts)
 
     def look(self, now: float) -> None:
         """See that the monitor lives; a few times a second."""

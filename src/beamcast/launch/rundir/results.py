@@ -51,7 +51,8 @@ def results_of_run(folder: Path, id_fields: tuple[str, ...]) -> Whereabouts | No
     if has_ended(folder):
         raise UsageError(
             f"the run in {folder} has ended: its result PVs are gone with it",
-            hint="its report is shown by `beamcast report`; to keep results, save them in the workflow (SaveHdf5)",
+            hint="`beamcast list` shows the runs that go on, `beamcast report` what this one did; to keep results, "
+            "save them in the workflow (SaveHdf5)",
         )
     if not ((folder / JOIN_FILE).is_file() and (folder / STATE_FILE).is_file()):
         return None
