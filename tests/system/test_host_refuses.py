@@ -106,7 +106,7 @@ def test_a_disk_that_is_full_from_the_start(folder: Path) -> None:
     with small_disk(folder / "disk"):
         fill(folder / "disk")
         said = say(beamcast(folder, "run", "workflow.toml", "--run-dir", "disk/run"), folder)
-    assert_a_sentence(said, "a run directory can't be made here: the disk is full")
+    assert_a_sentence(said, "disk/run: a run directory can't be made here: the disk is full")
 
 
 def fill(disk: Path) -> None:

@@ -202,7 +202,8 @@ def conduct(
         controller = Controller(plan, folder, watch=watch, opened=opened, resumes=resumes)
         _stop_on_signals(controller.ask_stop)
         report = controller.run()
-    status = report_status(report)
+    # A good run whose report is not in its place has an error too.
+    status = report_status(report) or int(controller.error is not None)
     if not quiet:
         if controller.report_path is not None:
             console.print(f"report: {shown_path(controller.report_path)}", soft_wrap=True)

@@ -82,7 +82,12 @@ class RunLine:
         look = self._look_at_files(trouble)
         if look.ended:
             return "the run has ended already"
-        leave_request(self._folder, deadline_s=STOP_REQUEST_S, at_once=at_once)
+        try:
+            leave_request(self._folder, deadline_s=STOP_REQUEST_S, at_once=at_once)
+        except PermissionError as error:
+            raise UsageError(
+                f"the run in {self._folder} belongs to another user", hint="only who started it can stop it"
+            ) from error
         if wait_until_taken(self._folder, deadline_s=STOP_REQUEST_S):
             return "the run has taken the request to stop from its directory"
         raise WorldError(

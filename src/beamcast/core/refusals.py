@@ -17,8 +17,8 @@ _WORDS: dict[int, tuple[str, str]] = {
     errno.EACCES: ("permission denied", _WHO_MAY),
     errno.EPERM: ("this is not permitted here", _WHO_MAY),
     errno.EROFS: ("the file system is read-only", _ELSEWHERE),
-    errno.ENOSPC: ("the disk is full", f"Make room there. {_ELSEWHERE}"),
-    errno.EDQUOT: ("the disk quota is used up", f"Make room there. {_ELSEWHERE}"),
+    errno.ENOSPC: ("the disk is full", f"Make room. {_ELSEWHERE}"),
+    errno.EDQUOT: ("the disk quota is used up", f"Make room. {_ELSEWHERE}"),
     errno.EFBIG: ("the file would be larger than is allowed", "See `ulimit -f`"),
     errno.ENOENT: ("no such file or folder", "See that the path is right, and that nobody has removed it"),
     errno.ENOTDIR: ("a part of the path is not a folder", "See that the path is right"),
@@ -46,18 +46,21 @@ _WORDS: dict[int, tuple[str, str]] = {
     errno.EHOSTDOWN: ("the host is down", _NETWORK),
 }
 _UNKNOWN_NAME = ("the host name is not known", "See that it is spelt right, or write the address in numbers")
+# Writing into an open file fails without the name of the file.
+_OF_A_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.EROFS})
 # Python says these by the text of a RuntimeError alone.
 _THREAD = "can't start new thread"
 _HOME = "could not determine home directory"
 
 
-def refusal(error: BaseException, *, doing: str = "") -> WorldError | None:
+def refusal(error: BaseException, *, doing: str = "", place: str | None = None) -> WorldError | None:
     """The error that tells of what was refused; None where it is no refusal, and so a fault of the program.
 
-    `doing`: what could not be done, such as "the run directory can't be made".
+    `doing`: what could not be done, such as "the run directory can't be made"; `place`: where files are written, for
+    errors of a disk that don't say.
     """
     if isinstance(error, OSError):
-        return _of_the_system(error, doing)
+        return _of_the_system(error, doing, place)
     if isinstance(error, MemoryError):
         return _worded(*_WORDS[errno.ENOMEM], doing=doing)
     if isinstance(error, RuntimeError) and str(error).startswith(_THREAD):
@@ -68,24 +71,26 @@ def refusal(error: BaseException, *, doing: str = "") -> WorldError | None:
     return None
 
 
-def in_words(error: Exception) -> BeamcastError:
+def in_words(error: Exception, *, place: str | None = None) -> BeamcastError:
     """One of our errors as it is, a refusal in words; anything else is a fault, and raised again."""
     if isinstance(error, BeamcastError):
         return error
-    worded = refusal(error)
+    worded = refusal(error, place=place)
     if worded is None:
         raise error
     worded.__cause__ = error
     return worded
 
 
-def _of_the_system(error: OSError, doing: str) -> WorldError | None:
+def _of_the_system(error: OSError, doing: str, place: str | None) -> WorldError | None:
     number = error.errno
     # Negative numbers come from the look-up of host names.
     words = _UNKNOWN_NAME if number is not None and number < 0 else _WORDS.get(number or 0)
     if words is None:
         return None
     where = None if error.filename is None else os.fsdecode(error.filename)
+    if where is None and number in _OF_A_DISK:
+        where = place
     return _worded(*words, doing=doing, where=where)
 
 

@@ -143,8 +143,12 @@ class Controller:
             except Exception as error:
                 # Who looks later, from elsewhere, has only what is in the run directory.
                 logger.debug("the run can't go on", exc_info=True)
-                self._fail(_worded(error))
+                refused = refusal(error, place=str(self._dir.path))
+                fault = WorldError(f"{type(error).__name__}: {error}")
+                self._fail(error if isinstance(error, BeamcastError) else refused or fault)
                 self._leave_report()
+                if refused is not None:
+                    raise refused from error
                 raise
             return self._leave_report()
 
@@ -553,7 +557,7 @@ class Controller:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - a fault is raised again
-            worded = in_words(error)
+            worded = in_words(error, place=str(self._dir.path))
             with self._lock:
                 self._fail(worded)
 
@@ -608,12 +612,6 @@ class Controller:
             if self._error is not None:
                 report = structs.replace(report, error_status=self._error.exit_code)
             return structs.replace(report, verdict=verdict_of(report))
-
-
-def _worded(error: Exception) -> BeamcastError:
-    if isinstance(error, BeamcastError):
-        return error
-    return refusal(error) or WorldError(f"{type(error).__name__}: {error}")
 
 
 def _versions() -> dict[str, str]:

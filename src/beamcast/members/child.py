@@ -11,6 +11,9 @@ from typing import Any
 
 from beamcast.members.logfile import BoundedLog, pump_log
 
+# A crash in C++ code leaves the Python lines that led there in the log, and what a processor prints or opens is UTF-8,
+# whatever the locale of its node.
+_OUTPUT = {"PYTHONFAULTHANDLER": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 TERMINATE_GRACE_S = 5.0
 
 
@@ -48,9 +51,7 @@ def start_member(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # A crash in C++ code leaves the Python lines that led there in the log.
-            # What a processor prints or opens is UTF-8, whatever the locale of its node.
-            env={"PYTHONUTF8": "1", **os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})},
+            env={"PYTHONUTF8": "1", **os.environ, **_OUTPUT, **(environment or {})},
             # Ctrl-C goes to the controller alone, which then ends its members in order.
             start_new_session=True,
             pass_fds=pass_fds,

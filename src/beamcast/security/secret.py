@@ -53,7 +53,12 @@ class RunSecret:
         mode = path.stat().st_mode & 0o777
         if mode & 0o077:
             raise UsageError(f"{path} may be read by others (mode {mode:03o})", hint=f"chmod 600 '{path}'")
-        return cls(bytes.fromhex(path.read_text(encoding="utf-8").strip()))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except PermissionError as error:
+            hint = "only who started the run can speak with it"
+            raise UsageError(f"{path} belongs to another user", hint=hint) from error
+        return cls(bytes.fromhex(text.strip()))
 
     def write(self, path: Path) -> None:
         """Write the secret into a new file that only its owner may read."""

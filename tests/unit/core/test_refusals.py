@@ -35,3 +35,9 @@ def test_two_of_pythons_own_errors_are_refusals_too() -> None:
 )
 def test_what_is_no_refusal_stays_a_fault(error: Exception) -> None:
     assert refusal(error) is None
+
+
+def test_a_full_disk_that_does_not_say_where_is_told_with_the_folder() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert str(refusal(full, place="/data/run")).startswith("/data/run: the disk is full. Make room. ")
+    assert str(refusal(OSError(errno.EMFILE, ""), place="/data/run")).startswith("this process may not open")

@@ -1,3 +1,4 @@
+import errno
 import pickle
 from pathlib import Path
 
@@ -98,3 +99,15 @@ def test_a_secret_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> 
 def test_refusals_survive_the_way_between_processes() -> None:
     error = pickle.loads(pickle.dumps(Refused("no", hint="try again")))
     assert str(error) == "no. try again"
+
+
+def test_the_secret_of_another_user_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run as root, who can read everything."""
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    RunSecret.create().write(tmp_path / "secret")
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UsageError, match="secret belongs to another user"):
+        RunSecret.read(tmp_path / "secret")

@@ -1,5 +1,6 @@
 """Checks of the batch system, the MPI launcher and the keys."""
 
+import getpass
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from beamcast.config.site import LocalProvider, MpiStart, PbsProvider, SlurmProvider
 from beamcast.core.job_variables import without_job
 from beamcast.launch.checks.registry import Finding, Ground, check, fail, ok, warn
+from beamcast.members.host.needs import has_name
 
 ANSWER_S = 20.0
 _WORLD = "from mpi4py import MPI; MPI.COMM_WORLD.size == 2 or exit(3)"
@@ -82,7 +84,7 @@ def _partition(slurm: SlurmProvider) -> Iterator[Finding]:
 
 
 def _slurm_account(slurm: SlurmProvider) -> Iterator[Finding]:
-    user = os.environ.get("USER", "")
+    user = getpass.getuser() if has_name() else str(os.getuid())
     status, text = _said(
         ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", "format=account"]
     )

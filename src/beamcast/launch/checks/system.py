@@ -44,6 +44,10 @@ def limits(ground: Ground) -> Iterator[Finding]:
         yield ok(f"a process may open {raise_open_files(files_needed(RANKS_USUAL))} files")
     except BeamcastError as error:
         yield fail(error.message, error.hint or "")
+    seconds, _ = resource.getrlimit(resource.RLIMIT_CPU)
+    if seconds != resource.RLIM_INFINITY:
+        do = "a long run's processes are killed at it: raise `ulimit -t`, or run where there is no such limit"
+        yield warn(f"a process may use {seconds} s of processor time", do)
     tasks, whose = _tasks()
     if tasks is None:
         yield ok("processes and threads are not limited")

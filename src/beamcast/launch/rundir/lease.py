@@ -100,7 +100,9 @@ class RunLease:
                     return self
                 time.sleep(_AGAIN_S)
         except OSError as error:
-            raise refusal(error, doing="a run directory can't be made here") or error from error
+            raise (
+                refusal(error, doing="a run directory can't be made here", place=str(self._dir)) or error
+            ) from error
         raise UsageError(f"{self._dir} is wanted by several runs at once", hint="give another --run-dir")
 
     def __exit__(
