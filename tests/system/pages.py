@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -106,22 +107,21 @@ class Typing:
 
     def end(self, *, fails: bool) -> str:
         """Wait for its end; what it printed. AssertionError where the status is not as promised, or nothing ends."""
-        try:
+        status: int | None = None
+        with suppress(subprocess.TimeoutExpired):
             status = self._shell.wait(max(0.0, self._deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self.kill()
-            status = None
         printed = self._printed()
-        self._output.close()
+        self.close()
         assert status is not None, f"no end of {self._commands}\n{printed[-6000:]}"
         assert (status != 0) == fails, f"status {status}: {self._commands}\n{printed[-6000:]}"
         return printed
 
-    def kill(self) -> None:
+    def close(self) -> None:
         """End them at once, where they have not ended."""
         if self._shell.poll() is None:
             os.killpg(self._shell.pid, signal.SIGKILL)
             self._shell.wait()
+        self._output.close()
 
     def _printed(self) -> str:
         return os.pread(self._output.fileno(), 2**24, 0).decode(errors="replace")
@@ -176,7 +176,7 @@ class Reader:
                     )
         finally:
             if running is not None:
-                running.kill()
+                running.close()
 
     def type(self, commands: str) -> str:
         """Type commands where the ones before have led; what they print."""

@@ -6,11 +6,13 @@ Where the tests run as root the user is nobody, otherwise whoever runs them.
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -112,6 +114,71 @@ def beginning(public: Path, repository: Path, request: pytest.FixtureRequest, ho
     if how == "wheel":
         shutil.copy(request.getfixturevalue("wheel"), made.folder)
     return made
+
+
+HONEST = """
+Write `a.toml`:
+
+```toml
+x = 1
+```
+
+```sh
+cd .. && cd "$OLDPWD" && echo "$(cat a.toml), 3.5 s" && echo done
+```
+
+```text
+x = 1, 1.25 s
+d…e
+```
+
+```sh
+sleep 1 && echo first
+```
+
+<!-- second terminal -->
+```sh
+echo second
+```
+
+<!-- second terminal -->
+```text
+second
+```
+
+```text
+first
+```
+
+```sh
+echo error: no such thing; false
+```
+
+```text
+error: no such …
+```
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "found"),
+    [
+        ("", "", None),
+        ("x = 1, 1.25 s", "x = 2, 1.25 s", "promises 'x = 2, 1.25 s'"),
+        ("```text\nsecond", "```text\nfirst", "promises 'first'"),
+        ("; false", "", "status 0"),
+        ("echo second", "nonsense", "status 127"),
+        ("```text\nx", "```json\nx", "a block of json"),
+    ],
+)
+def test_what_is_not_true_is_found(said: str, instead: str, found: str | None, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(HONEST.replace(said, instead, 1))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    user = Reader(folder, "wheel", tmp_path, dict(os.environ), [], timeout_s=60)
+    with nullcontext() if found is None else pytest.raises(AssertionError, match=re.escape(found)):
+        user.read(page)
 
 
 @pytest.mark.parametrize("how", ["wheel", pytest.param("checkout", marks=pytest.mark.slow)])
