@@ -1,6 +1,7 @@
 """The pages: links lead somewhere, every example has a page, its pictures are there and small (P20)."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,10 @@ def test_pictures_are_shown_and_small(example: Path) -> None:
 def test_the_list_of_examples_names_each() -> None:
     listed = links(REPOSITORY / "examples" / "README.md")
     assert {link.partition("/")[0] for link in listed} == {example.name for example in EXAMPLES}
+
+
+def test_the_readme_shows_the_first_example() -> None:
+    (shown,) = re.findall(r"```toml\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    example = tomllib.loads((REPOSITORY / "examples" / "first-light" / "workflow.toml").read_text())
+    example.pop("description")
+    assert tomllib.loads(shown) == example
