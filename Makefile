@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # The system tests mostly wait: four at a time. AT_ONCE= runs them one after the other.
 AT_ONCE ?= -n 4 --dist loadgroup
 
-.PHONY: demo test test-all check unit system bench install wheel clean bench-delivery bench-scale bench-submit bench-mirror bench-results bench-metadata bench-encryption bench-stacks chaos conformance
+.PHONY: demo test test-all check unit system bench install wheel clean bench-delivery bench-scale bench-submit bench-mirror bench-results bench-metadata bench-encryption bench-stacks chaos conformance endings
 
 demo: $(STAMP)  ## Stream a simulated detector through a pool and back; SITE=local or local-mpi
 	@$(BIN)/python examples/first-light/demo.py --site "$(SITE)"
@@ -62,6 +62,10 @@ chaos: $(STAMP)  ## Hurt real runs in every way we promise to survive; MINUTES=3
 
 conformance: $(STAMP)  ## NTNDArray as the world writes it, from servers of either kind, to clients of either kind
 	PYTHONPATH=tests $(BIN)/python -m conformance
+
+TIMES ?= 30
+endings: $(STAMP)  ## Start and end real runs at a real terminal, at random moments, as a stranger does
+	PYTHONPATH=tests $(BIN)/python -m endings --times $(TIMES)
 
 wheel: $(STAMP)
 	$(BIN)/python -m build

@@ -9,4 +9,4 @@
 set -euo pipefail
 run_dir=${1:?usage: start-node.sh RUN_DIR [NODES]}
 [ -r "$run_dir/join.json" ] || { echo "start-node.sh: no run waits in $run_dir: is it on a file system that $(hostname) sees?" >&2; exit 2; }
-exec "${BEAMCAST_PYTHON:-python3}" -m beamcast.members.host.node --run-dir "$run_dir" --nodes "${2:-1}"
+exec "${BEAMCAST_PYTHON:-python3}" -P -m beamcast.members.host.node --run-dir "$run_dir" --nodes "${2:-1}"

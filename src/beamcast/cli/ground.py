@@ -6,11 +6,13 @@ client it asks the name servers it was given; without any it searches as the use
 
 import os
 import random
-import signal
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
 
+from beamcast.cli.outcome import INTERRUPTED
+from beamcast.cli.stop_signals import on_ending_signals
+from beamcast.cli.streams import end_children, leave, tell
 from beamcast.members.names import only_name_server
 from beamcast.pva.environment import (
     apply_environment,
@@ -24,6 +26,8 @@ from beamcast.pva.interfaces import resolve_address
 FIRST_PORT = 20000
 LAST_PORT = 29999
 _LEFT: list[object] = []
+# From the second request to end until a process ends that does not come to its end.
+FORCED_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,22 @@ def stand(*, interface: str, port: int | None, name_servers: Sequence[str] = ())
 
 
 def on_stop_signals(stop: Callable[[], None]) -> None:
-    """Have Ctrl-C and SIGTERM call `stop`, on the main thread."""
+    """Have Ctrl-C, SIGTERM and a terminal that goes away call `stop`, on a thread of its own. Asked for a second time,
+    the process ends within `FORCED_S` whatever it waits for; a third time, at once."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop()
+    def asked(count: int) -> None:
+        if count == 1:
+            stop()
+        elif count == 2:
+            tell(f"ending within {FORCED_S + 1:g} s; once more to end at once")
+            threading.Timer(FORCED_S, _end_now).start()
+        else:
+            _end_now()
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    on_ending_signals(asked)
+
+
+def _end_now() -> None:
+    end_children()
+    tell("ended without waiting: what was being written is not whole")
+    leave(INTERRUPTED)

@@ -4,7 +4,6 @@ What exit statuses mean stands in `EXIT_STATUSES`, which `beamcast --help` shows
 """
 
 import logging
-import os
 import sys
 import traceback
 from typing import Annotated, NoReturn
@@ -36,7 +35,8 @@ from beamcast.cli import (
     submit,
 )
 from beamcast.cli.encoding import speak_utf8
-from beamcast.cli.outcome import Quit, error_text
+from beamcast.cli.outcome import INTERRUPTED, Quit, error_text
+from beamcast.cli.streams import leave, open_closed_streams
 from beamcast.core.errors import BeamcastError
 from beamcast.core.refusals import refusal
 
@@ -133,13 +133,12 @@ def _tell(error: BeamcastError) -> int:
 
 
 def main() -> NoReturn:
-    """Entry point. Leaves without interpreter teardown, in which pvaccess's C++ threads may crash or hang."""
+    """Run the command and leave."""
+    open_closed_streams()
     speak_utf8()
-    status = call()
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            status = status or 1  # whoever reads our output has gone away
-    os._exit(status)
+    try:
+        status = call()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = INTERRUPTED
+    leave(status)

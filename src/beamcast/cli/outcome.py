@@ -6,6 +6,8 @@ from beamcast.observe.verdict import verdict_of
 
 DONE = 0
 FAILED = 1
+# As shells tell it: ended by SIGINT, before a run had begun.
+INTERRUPTED = 130
 
 
 class Quit(Exception):

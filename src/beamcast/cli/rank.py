@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
@@ -19,8 +19,10 @@ from beamcast.core.place import Slot
 from beamcast.members.names import asking_name_server
 from beamcast.pools.memory import keep_freed_memory
 from beamcast.pools.printing import print_at_once
-from beamcast.pools.standalone import StandaloneRank, StandaloneReport
 from beamcast.pva.messages import Input, RankDuty
+
+if TYPE_CHECKING:
+    from beamcast.pools.standalone import StandaloneReport
 
 PASS_THROUGH = "beamcast.processors.passthrough:PassThrough"
 _WORD = re.compile(r"[A-Za-z0-9_.-]+")
@@ -222,13 +224,15 @@ def run_rank(
     port: int | None,
     frames: int | None,
     runtime_s: float | None,
-) -> StandaloneReport:
+) -> "StandaloneReport":
     """Run one rank to its end, told by its options or a signal, and return what it did."""
     keep_freed_memory()
     print_at_once()
     asked = [asking_name_server(servers)] if servers else []
     where = stand(interface=interface, port=port, name_servers=asked)
     import pvaccess
+
+    from beamcast.pools.standalone import StandaloneRank
 
     server = pvaccess.PvaServer()
     where.check()
@@ -244,14 +248,14 @@ def run_rank(
     return rank.report()
 
 
-def _tell(report: StandaloneReport, path: Path | None, *, as_json: bool) -> None:
+def _tell(report: "StandaloneReport", path: Path | None, *, as_json: bool) -> None:
     encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
     if path is not None:
         path.write_bytes(encoded + b"\n")
     print(encoded.decode() if as_json else summary(report))
 
 
-def summary(report: StandaloneReport) -> str:
+def summary(report: "StandaloneReport") -> str:
     """The report for people; only what is not zero gets a line of its own."""
     rate = report.processed / report.runtime_s if report.runtime_s else 0.0
     lines = [f"processed {report.processed} frames, {rate:.1f} frames/s: {report.processed_ids or 'none'}"]

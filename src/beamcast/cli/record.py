@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -23,9 +23,11 @@ from beamcast.cli.rank import (
 from beamcast.config.workflow import Pool
 from beamcast.core.errors import UsageError
 from beamcast.core.frame_layout import PARTIAL
-from beamcast.pools.standalone import StandaloneReport
 from beamcast.processors.frame_file import COMPRESSIONS
 from beamcast.pva.messages import Input
+
+if TYPE_CHECKING:
+    from beamcast.pools.standalone import StandaloneReport
 
 PROCESSOR = "beamcast.processors.hdf5:RecordHdf5"
 
@@ -78,7 +80,7 @@ def _check(path: Path, compression: str) -> None:
             raise UsageError(f"{taken} is there already", hint="move it away: nothing is overwritten")
 
 
-def _tell(report: StandaloneReport, path: Path, *, as_json: bool) -> None:
+def _tell(report: "StandaloneReport", path: Path, *, as_json: bool) -> None:
     """Say what was recorded; the command fails when a frame could not be saved, or none came."""
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())

@@ -7,7 +7,7 @@ import typer
 
 from beamcast.cli.options import DebugOption
 from beamcast.cli.query import RunArgument
-from beamcast.cli.run import conduct
+from beamcast.cli.run import begin_ending, conduct
 from beamcast.cli.runline import find_run, read_final_report
 from beamcast.config.check import check_workflow
 from beamcast.config.load import LoadedWorkflow, load_site, load_workflow
@@ -24,7 +24,7 @@ def resume(
 ) -> None:
     """Go on with a run whose controller was killed: in its directory, with its books, and with what lies on disk."""
     folder = find_run(run).absolute()
-    conduct(resumed_plan(folder), RunDir(folder), quiet=quiet, debug=debug, resumes=True)
+    conduct(resumed_plan(folder), RunDir(folder), begin_ending(), quiet=quiet, debug=debug, resumes=True)
 
 
 def resumed_plan(folder: Path) -> RunPlan:

@@ -4,19 +4,19 @@ import dataclasses
 import importlib
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 from beamcast.cli.encoding import check_path
+from beamcast.cli.ending import Ending
+from beamcast.cli.foreground import let_signals_in, work_in_own_session
 from beamcast.cli.logs import configure_logging
 from beamcast.cli.options import (
     DebugOption,
@@ -27,6 +27,8 @@ from beamcast.cli.options import (
     WorkflowFile,
 )
 from beamcast.cli.outcome import Quit, error_text, report_status
+from beamcast.cli.stop_signals import on_ending_signals
+from beamcast.cli.streams import never_wait_for_readers
 from beamcast.cli.watch import Watch, output_console
 from beamcast.config.check import check_workflow
 from beamcast.config.load import load_site, load_workflow
@@ -36,7 +38,11 @@ from beamcast.launch.plan import RunPlan
 from beamcast.launch.rundir.naming import check_unused, claim
 from beamcast.launch.rundir.rundir import RunDir
 from beamcast.launch.trial import ProcessorCheck
+from beamcast.observe.report import Report
 from beamcast.observe.tables import summary
+
+if TYPE_CHECKING:
+    from beamcast.launch.controller import Controller
 
 Result = TypeVar("Result")
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -143,11 +149,12 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")] = False,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
-    """Run WORKFLOW at a site and watch it. Ctrl-C drains the stream and ends; a second one ends at once."""
+    """Run WORKFLOW at a site and watch it. Ctrl-C drains the stream and ends; a second one ends within 5 s."""
     quiet = quiet or detached
     plan = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
     if not quiet and (note := note_of(plan)) is not None:
         print(note, file=sys.stderr)
+    ending = begin_ending(detached=detached)
     # A detached run was checked by the command that has started it. Parsl takes a second to import.
     load = partial(importlib.import_module, "beamcast.launch.controller")
     check_processors(plan, meanwhile=load, leave_out=no_check or detached)
@@ -155,7 +162,8 @@ def run(
     if plan.run != name and name is not None and not quiet:
         print(f"there is a run {name} already: this one is {plan.run}", flush=True)
     try:
-        conduct(plan, folder, quiet=quiet, debug=debug, detached=detached)
+        ending.gives_back(partial(give_back, folder))
+        conduct(plan, folder, ending, quiet=quiet, debug=debug, detached=detached)
     finally:
         give_back(folder)
 
@@ -180,9 +188,22 @@ def give_back(folder: RunDir) -> None:
         folder.path.rmdir()  # one that has anything in it stays
 
 
+def begin_ending(*, detached: bool = False) -> Ending:
+    """From here on this process is one that the terminal does not know, unless it is `detached` already, and it can be
+    told to end. Before EPICS is imported."""
+    ending = Ending()
+    if not detached:
+        work_in_own_session()
+        never_wait_for_readers()
+    on_ending_signals(ending.asked)
+    let_signals_in()
+    return ending
+
+
 def conduct(
     plan: RunPlan,
     folder: RunDir,
+    ending: Ending,
     *,
     quiet: bool,
     debug: bool,
@@ -196,15 +217,27 @@ def conduct(
     # Parsl takes a second to import: not before the files are known to be good.
     from beamcast.launch.controller import Controller
 
-    console = output_console()
-    with Watch(console, quiet=quiet) as watch:
+    with Watch(output_console(), quiet=quiet) as watch:
         opened = partial(_speak_into, folder.logs / CONSOLE_LOG) if detached else _say_nothing
-        controller = Controller(plan, folder, watch=watch, opened=opened, resumes=resumes)
-        _stop_on_signals(controller.ask_stop)
+
+        def conclude(report: Report) -> int:
+            watch.close()
+            return _tell_end(report, controller, quiet=quiet, debug=debug)
+
+        controller = Controller(
+            plan, folder, watch=watch, opened=opened, resumes=resumes, overdue=ending.end_now
+        )
+        ending.begin(controller, conclude)
         report = controller.run()
+    raise Quit(ending.conclude(report))
+
+
+def _tell_end(report: Report, controller: "Controller", *, quiet: bool, debug: bool) -> int:
+    """Say how the run has ended; returns the exit status."""
     # A good run whose report is not in its place has an error too.
     status = report_status(report) or int(controller.error is not None)
     if not quiet:
+        console = output_console()
         if controller.report_path is not None:
             console.print(f"report: {shown_path(controller.report_path)}", soft_wrap=True)
         console.print(summary(report, width=console.width, told_elsewhere=bool(status)))
@@ -212,7 +245,7 @@ def conduct(
         print(error_text(controller.error, debug=debug), file=sys.stderr)
     elif status and report.verdict is not None:
         print(f"error: {report.verdict.line}", file=sys.stderr)
-    raise Quit(status)
+    return status
 
 
 def _speak_into(path: Path) -> None:
@@ -232,20 +265,3 @@ def shown_path(path: Path) -> str:
     """A path as a user would write it here."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _stop_on_signals(ask_stop: Callable[[], None]) -> None:
-    asked = 0
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked += 1
-        ask_stop()
-        # Not print: the signal may have come in the middle of one.
-        if asked == 1:
-            os.write(2, b"stopping: what is on its way is drained; once more to end at once\n")
-        elif asked == 2:
-            os.write(2, b"ending at once\n")
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)

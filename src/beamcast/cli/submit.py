@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from typing import IO, Any
 
 from beamcast.cli.attach import shown_name
@@ -20,7 +21,7 @@ from beamcast.cli.options import (
     SiteOption,
     WorkflowFile,
 )
-from beamcast.cli.outcome import Quit
+from beamcast.cli.outcome import INTERRUPTED, Quit
 from beamcast.cli.run import (
     CONSOLE_LOG,
     NameOption,
@@ -37,6 +38,7 @@ from beamcast.cli.runline import read_final_report
 from beamcast.core.errors import WorldError
 from beamcast.launch.rundir.lease import read_lease
 from beamcast.launch.rundir.rundir import RunDir
+from beamcast.members.command import python_module
 from beamcast.observe.lines import allocation_line
 from beamcast.observe.report import Report, decode_report
 
@@ -44,6 +46,8 @@ POLL_S = 0.05
 # From the start of the process until the scheduler has taken the job, or the ranks are being started: imports and
 # one command of the scheduler, which may be slow on a busy login node.
 BEGIN_TIMEOUT_S = 60.0
+# For each request to end, when the user takes a submission back.
+TAKE_BACK_S = 4.0
 # One that has failed is given the time to say why.
 _NOT_BEGUN = ("submitted", "failed", "cancelled")
 
@@ -65,7 +69,7 @@ def submit(
         print(note, file=sys.stderr)
     check_processors(plan, meanwhile=lambda: None, leave_out=no_check)
     plan, folder = placed(plan, run_dir=run_dir, replace=replace)
-    words = [sys.executable, "-m", "beamcast", "run", str(workflow), "--detached", f"--site={site}"]
+    words = python_module("beamcast", "run", str(workflow), "--detached", f"--site={site}")
     words += [f"--name={plan.run}", f"--run-dir={folder.path}"]
     words += [f"--set={each}" for each in settings or ()] + [
         f"--set-site={each}" for each in site_settings or ()
@@ -75,7 +79,10 @@ def submit(
     try:
         with tempfile.TemporaryFile() as said:
             process = _start(words, said)
-            report = _wait_until_begun(process, folder, said)
+            try:
+                report = _wait_until_begun(process, folder, said)
+            except KeyboardInterrupt:
+                raise _take_back(process) from None
     finally:
         give_back(folder)
     name_here = shown_name(folder.path, plan.run)
@@ -110,6 +117,23 @@ def _wait_until_begun(process: "subprocess.Popen[Any]", folder: RunDir, said: IO
                 hint=f"it goes on trying as pid {process.pid}; its log is in {folder.logs}",
             )
         time.sleep(POLL_S)
+
+
+def _take_back(process: "subprocess.Popen[Any]") -> Quit:
+    """The user has changed their mind: what was begun is ended, and its job with it."""
+    print("taking it back: the run is told to end", file=sys.stderr, flush=True)
+    # Twice is without draining, thrice without waiting.
+    for patience_s in (TAKE_BACK_S, TAKE_BACK_S, TAKE_BACK_S):
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.wait(patience_s)
+            print("the submission is taken back", file=sys.stderr)
+            return Quit(INTERRUPTED)
+    print(
+        f"error: pid {process.pid} does not end; look for its job with the scheduler's commands",
+        file=sys.stderr,
+    )
+    return Quit(INTERRUPTED)
 
 
 def _report_so_far(folder: RunDir) -> Report | None:

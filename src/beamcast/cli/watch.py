@@ -34,15 +34,21 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Take the live view away; nothing is shown after that. From any thread."""
+        live, self._live = self._live, None
+        self._quiet = True
+        if live is not None:
+            live.stop()
 
     def __call__(self, report: Report) -> None:
         """Show a report."""
         now = time.monotonic()
-        if self._live is not None:
+        if (live := self._live) is not None:
             size = self._console.size
-            self._live.update(live_view(report, width=size.width, height=size.height), refresh=True)
+            live.update(live_view(report, width=size.width, height=size.height), refresh=True)
         elif not self._quiet and (now - self._line_at >= LINE_PERIOD_S or report.state != self._state):
             self._line_at = now
             self._state = report.state

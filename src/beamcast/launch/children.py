@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beamcast.members.child import end_member, start_member
+from beamcast.members.child import end_members, start_member
 
 # A member that dies more often than this within so many seconds has a reason that another start does not mend.
 RESTARTS, RESTART_WINDOW_S = 5, 60.0
@@ -62,9 +62,13 @@ class Children:
             self._children[name].process.kill()
 
     def end(self) -> None:
-        """End all of them."""
-        for child in self._children.values():
-            end_member(child.process)
+        """End all of them: together, so that it takes no longer than one of them takes."""
+        end_members([child.process for child in self._children.values()])
+
+    def abandon(self) -> None:
+        """End all of them without waiting; from any thread."""
+        for child in tuple(self._children.values()):
+            child.process.kill()
 
     def _process(
         self, name: str, module: str, arguments: tuple[str, ...], *, generation: int

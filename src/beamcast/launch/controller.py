@@ -27,6 +27,7 @@ from beamcast.launch.beside import members_beside
 from beamcast.launch.children import Children
 from beamcast.launch.control_desk import ControlDesk
 from beamcast.launch.deaths import Deaths
+from beamcast.launch.end_deadline import EndDeadline
 from beamcast.launch.host_needs import meet_needs
 from beamcast.launch.jobs.allocations import Allocation, Allocations, RankKey
 from beamcast.launch.jobs.moving import Moving
@@ -70,6 +71,18 @@ TICK_S, TICK_S_PER_MEMBER = 0.05, 0.0001
 STATUS_PERIOD_S, STATUS_PERIOD_S_PER_MEMBER = 0.5, 0.001
 # How long members may take to end after the order to stop, before they are ended.
 STOP_DEADLINE_S = 10.0
+# The same, of a run that was ended before it was ready: nobody has anything to finish.
+EARLY_STOP_S = 3.0
+# The same, where the user has asked twice. All of it has to be over `SECOND_STOP_S` after the second request.
+HURRIED_STOP_S = 1.5
+SECOND_STOP_S = 4.0
+# From the first request until the end, while the run is still being started.
+BEGIN_TO_END_S = 6.0
+# All that comes after the report: the members' deadline, Parsl's, the scheduler's answer to a cancelled job.
+TEARDOWN_S = 30.0
+# For the lock of a thread that may hang.
+LOCK_S = 1.0
+ABANDONED = "ended by the user without draining"
 # While draining, a ledger that has not changed for this long, with nothing waiting anywhere, does not change any more.
 SETTLED_S = 2.0
 # Two heartbeats that did not come from anybody in an allocation are no accident.
@@ -86,14 +99,18 @@ class Controller:
         *,
         watch: Callable[[Report], None],
         opened: Callable[[], None] = lambda: None,
+        overdue: Callable[[], None] = lambda: None,
         resumes: bool = False,
     ) -> None:
-        """`watch` gets a report twice a second; `opened` is called once the run directory is ours and made. `resumes`:
-        goes on with a run whose controller was killed; UsageError or DataError where that can't be."""
+        """`watch` gets a report twice a second; `opened` is called once the run directory is ours and made. `overdue`
+        is called, on a thread of its own, when the run takes longer to end than it may: whoever gets it calls
+        `abandon` and ends the process. `resumes`: goes on with a run whose controller was killed; UsageError or
+        DataError where that can't be."""
         self._plan = plan
         self._dir = run_dir
         self._watch = watch
         self._opened = opened
+        self._deadline = EndDeadline(overdue)
         self._lease: RunLease | None = None
         self._state_file = StateFile(run_dir.state)
         self._upkeep = Upkeep(run_dir.path)
@@ -116,13 +133,52 @@ class Controller:
         self._deaths: Deaths | None = None
         self._moving: Moving | None = None
         self._stop_asked = 0
+        # Whether its thread has come to where it looks several times a second for what is asked of it.
+        self._watches = False
+        self._last_report: Report | None = None
+        self._report_lock = threading.Lock()
         self._last_source = (0, 0.0)
         self._network: Opened | None = None
         self._desk = ControlDesk(plan, self._roster, lock=self._lock, ask_stop=self.ask_stop)
 
     def ask_stop(self) -> None:
-        """End the run: the first time the stream is drained, the second time everything stops at once."""
+        """End the run: the first time the stream is drained, the second time everything ends within seconds, the third
+        time at once. From any thread."""
         self._stop_asked += 1
+        if self._stop_asked == 1 and not self._watches:
+            # What is being started may take minutes to answer; nothing streams yet.
+            self._deadline.ends_within(BEGIN_TO_END_S)
+        elif self._stop_asked == 2:
+            self._deadline.ends_within(SECOND_STOP_S)
+        elif self._stop_asked > 2:
+            self._deadline.ends_within(0.0)
+
+    def abandon(self) -> Report:
+        """The end of a run that has not ended in its time: its report first, then everything that it started is ended
+        without waiting for it. From any thread, once; the process ends after it."""
+        report = self._report_of_now()
+        report = structs.replace(report, state=self._life.state.value, reason=self._reason)
+        self._keep_report(report)
+        self._children.abandon()
+        if self._starter is not None:
+            self._starter.abandon()
+        if self._lease is not None:
+            self._lease.give_back()
+        return report
+
+    def _report_of_now(self) -> Report:
+        """Whatever else holds the lock: then it is the last report that there was."""
+        if not self._lock.acquire(timeout=LOCK_S):
+            logger.warning("the run's thread does not answer; the report is the last one that it made")
+            if not self._life.state.is_final:
+                self._cancel(ABANDONED)
+            return self._last_report or self._accounts_report()
+        try:
+            if not self._life.state.is_final:
+                self._cancel(ABANDONED)
+            return self._report()
+        finally:
+            self._lock.release()
 
     @property
     def error(self) -> BeamcastError | None:
@@ -140,57 +196,67 @@ class Controller:
             self._opened()
             try:
                 self._conduct(secret)
+            finally:
+                # Once more: what ended while everything was taken down is in it.
+                report = self._report()
+                self._keep_report(report)
+                self._watch(report)
+                self._deadline.met()
+            return report
+
+    def _keep_report(self, report: Report) -> None:
+        """The final report, on disk. Written before anything is torn down, so that it is there whatever comes then."""
+        with self._report_lock:
+            if self._lease is None or self._lease.lost:
+                return
+            self.report_path, trouble = self._dir.leave_report(self._plan.run, report)
+            self._error = self._error or trouble
+
+    def _conduct(self, secret: RunSecret) -> None:
+        # The jobs are left first, so that no rank looks for a network that is gone.
+        with ExitStack() as stack, ExitStack() as jobs:
+            try:
+                self._carry_out(secret, stack, jobs)
             except Exception as error:
                 # Who looks later, from elsewhere, has only what is in the run directory.
                 logger.debug("the run can't go on", exc_info=True)
                 refused = refusal(error, place=str(self._dir.path))
                 fault = WorldError(f"{type(error).__name__}: {error}")
                 self._fail(error if isinstance(error, BeamcastError) else refused or fault)
-                self._leave_report()
                 if refused is not None:
                     raise refused from error
                 raise
-            return self._leave_report()
+            finally:
+                self._deadline.ends_within(TEARDOWN_S)
+                self._keep_report(self._report())
+                self._stop_members()
 
-    def _leave_report(self) -> Report:
-        report = self._report()
-        assert self._lease is not None
-        if not self._lease.lost:
-            self.report_path, trouble = self._dir.leave_report(self._plan.run, report)
-            self._error = self._error or trouble
-        self._watch(report)
-        return report
-
-    def _conduct(self, secret: RunSecret) -> None:
-        # The jobs are left first, so that no rank looks for a network that is gone.
-        with ExitStack() as stack, ExitStack() as jobs:
-            ground = find_ground(self._plan)
-            # What takes longest comes first: the job waits, and its workers start, while everything else does.
-            allocations = self._allocations = self._open_allocations(jobs, ground)
-            first = allocations.ask()
-            network = self._network = open_network(
-                stack,
-                self._plan,
-                self._dir.path,
-                ground,
-                secret=secret,
-                handle=self._handle,
-                take=self._desk.take,
-            )
-            self._deaths = Deaths(
-                self._plan, self._roster, self._children, network.names, logs=self._dir.logs
-            )
-            self._moving = Moving(
-                self._plan, self._roster, allocations, lock=self._lock, on_end=self._start_ended
-            )
-            self._deaths.begin(allocations, self._moving)
-            stack.callback(self._children.end)
-            for member in members_beside(self._plan, self._dir.path):
-                self._children.start(member.name, member.module, *member.arguments)
-            self._start_first(first)
-            self._loop(network.pvs, allocations, self._moving)
-            self._desk.ended(f"the run is {self._life.state.value}")
-            self._stop_members()
+    def _carry_out(self, secret: RunSecret, stack: ExitStack, jobs: ExitStack) -> None:
+        """Start everything, and watch it to its end. What is started is ended by the stacks."""
+        ground = find_ground(self._plan)
+        # What takes longest comes first: the job waits, and its workers start, while everything else does.
+        allocations = self._allocations = self._open_allocations(jobs, ground)
+        first = allocations.ask()
+        network = self._network = open_network(
+            stack,
+            self._plan,
+            self._dir.path,
+            ground,
+            secret=secret,
+            handle=self._handle,
+            take=self._desk.take,
+        )
+        self._deaths = Deaths(self._plan, self._roster, self._children, network.names, logs=self._dir.logs)
+        self._moving = Moving(
+            self._plan, self._roster, allocations, lock=self._lock, on_end=self._start_ended
+        )
+        self._deaths.begin(allocations, self._moving)
+        stack.callback(self._children.end)
+        for member in members_beside(self._plan, self._dir.path):
+            self._children.start(member.name, member.module, *member.arguments)
+        self._start_first(first)
+        self._loop(network.pvs, allocations, self._moving)
+        self._desk.ended(f"the run is {self._life.state.value}")
 
     def _open_allocations(self, jobs: ExitStack, ground: Ground) -> Allocations:
         """The site's way to start ranks, and who is asked about its jobs; both are ended by `jobs`."""
@@ -351,6 +417,9 @@ class Controller:
 
     def _loop(self, pvs: RunPvs, allocations: Allocations, moving: Moving) -> None:
         next_status = 0.0
+        self._watches = True
+        if self._stop_asked < 2:
+            self._deadline.met()
         while not self._life.state.is_final and not self._roster.stop:
             time.sleep(self._tick_s)
             now = time.monotonic()
@@ -390,7 +459,8 @@ class Controller:
         request = self._upkeep("the answer to a request to stop", partial(take_request, self._dir.path))
         if request is not None:
             logger.info("%s (pid %d) asks to stop", request.host, request.pid)
-            self._stop_asked += 2 if request.at_once else 1
+            for _ in range(2 if request.at_once else 1):
+                self.ask_stop()
 
     def _tick(self, now: float) -> None:
         assert self._lease is not None
@@ -586,8 +656,8 @@ class Controller:
         """The order to stop, and time to obey it; what is still there then is ended by its starter."""
         with self._lock:
             self._roster.stop = True
-        deadline = time.monotonic() + STOP_DEADLINE_S
-        while time.monotonic() < deadline:
+        asked_at = time.monotonic()
+        while time.monotonic() - asked_at < self._stop_within_s():
             with self._lock:
                 silent = self._roster.silent(now=time.monotonic(), silence_s=self._roster.longest_silence_s())
                 for record in silent:
@@ -597,21 +667,30 @@ class Controller:
                     return
             time.sleep(TICK_S)
 
+    def _stop_within_s(self) -> float:
+        if self._stop_asked > 1:
+            return HURRIED_STOP_S
+        return EARLY_STOP_S if self._accounts.moments.ready is None else STOP_DEADLINE_S
+
     def _report(self) -> Report:
         with self._lock:
-            report = self._accounts.report(
-                self._roster,
-                state=self._life.state.value,
-                reason=self._reason,
-                name_server=str(self._network.names.endpoint) if self._network is not None else "",
-                versions=_versions(),
-            )
-            if self._allocations is not None:
-                allocations = self._allocations.report(now=time.monotonic())
-                report = structs.replace(report, allocations=allocations)
-            if self._error is not None:
-                report = structs.replace(report, error_status=self._error.exit_code)
-            return structs.replace(report, verdict=verdict_of(report))
+            report = self._last_report = self._accounts_report()
+        return report
+
+    def _accounts_report(self) -> Report:
+        report = self._accounts.report(
+            self._roster,
+            state=self._life.state.value,
+            reason=self._reason,
+            name_server=str(self._network.names.endpoint) if self._network is not None else "",
+            versions=_versions(),
+        )
+        if self._allocations is not None:
+            allocations = self._allocations.report(now=time.monotonic())
+            report = structs.replace(report, allocations=allocations)
+        if self._error is not None:
+            report = structs.replace(report, error_status=self._error.exit_code)
+        return structs.replace(report, verdict=verdict_of(report))
 
 
 def _versions() -> dict[str, str]:

@@ -3,12 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from beamcast.members.command import python_module
 from beamcast.members.logfile import BoundedLog, pump_log
 
 # A crash in C++ code leaves the Python lines that led there in the log, and what a processor prints or opens is UTF-8,
@@ -19,16 +20,8 @@ TERMINATE_GRACE_S = 5.0
 
 def member_command(module: str, run_dir: Path, arguments: Sequence[str]) -> list[str]:
     """The command that runs `beamcast.members.<module>` as a child of the caller."""
-    return [
-        sys.executable,
-        "-m",
-        f"beamcast.members.{module}",
-        "--run-dir",
-        str(run_dir),
-        "--parent",
-        str(os.getpid()),
-        *arguments,
-    ]
+    words = ("--run-dir", str(run_dir), "--parent", str(os.getpid()), *arguments)
+    return python_module(f"beamcast.members.{module}", *words)
 
 
 def start_member(
@@ -60,12 +53,21 @@ def start_member(
         os.close(log)
 
 
-def end_member(process: subprocess.Popen[Any]) -> int:
-    """End a member that did not end by itself: SIGTERM, then SIGKILL; returns its exit status."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
+def end_members(processes: Sequence["subprocess.Popen[Any]"]) -> None:
+    """End members that did not end by themselves: SIGTERM to all, then SIGKILL to those that stay."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + TERMINATE_GRACE_S
+    for process in processes:
         try:
-            process.wait(TERMINATE_GRACE_S)
+            process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
+
+
+def end_member(process: subprocess.Popen[Any]) -> int:
+    """End a member that did not end by itself: SIGTERM, then SIGKILL; returns its exit status."""
+    end_members([process])
     return process.wait()

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from beamcast.core.errors import WorldError
+from beamcast.members.command import python_module
 from beamcast.members.parent import die_with_parent
 from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.nameserver import NameServer
@@ -52,7 +53,7 @@ class NameServerProcess:
     def _start(self) -> None:
         import os
 
-        command = [sys.executable, "-m", "beamcast.members.names", str(os.getpid())]
+        command = python_module("beamcast.members.names", str(os.getpid()))
         self._process = subprocess.Popen(
             [*command, str(self.endpoint), *map(str, self._upstream)],
             stdin=subprocess.PIPE,

@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any
 
+from beamcast.members.command import python_module
 from beamcast.members.parent import die_with_parent
 
 LOOK_S = 4.0
@@ -31,7 +32,7 @@ class SecondLook:
         """Whether updates come; None while that is being found out, which begins with the first call."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "beamcast.members.second_look", str(os.getpid()), self._channel],
+                python_module("beamcast.members.second_look", str(os.getpid()), self._channel),
                 stdin=subprocess.DEVNULL,
             )
         status = self._process.poll()

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from beamcast.core.errors import WorldError
 from beamcast.launch.checks.registry import Finding, Ground, check, fail, ok
+from beamcast.members.command import python_module
 from beamcast.pva.environment import apply_environment, client_environment, free_port, server_environment
 from beamcast.pva.interfaces import resolve_address
 from beamcast.pva.nameserver import Endpoint, NameServer
@@ -74,7 +75,7 @@ def try_frame(address: str, port: int, *, entrance: Endpoint | None = None) -> s
 
 
 def _round(address: str, port: int, channel: str, *, names: str) -> str | None:
-    command = [sys.executable, "-m", "beamcast.launch.checks.frame"]
+    command = python_module("beamcast.launch.checks.frame")
     server = subprocess.Popen(
         [*command, "serve", address, str(port), channel],
         stdin=subprocess.PIPE,

@@ -110,6 +110,11 @@ class RunLease:
     ) -> None:
         self._done.set()
         self._thread.join()
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Say that the owner has gone; from any thread, and harmless when it is said twice."""
+        self._done.set()
         try:
             if self._check():
                 self._write(structs.replace(self._lease, released=True))

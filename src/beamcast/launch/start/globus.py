@@ -20,6 +20,7 @@ from beamcast.config.site import GlobusCompute
 from beamcast.core.errors import UsageError
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.seating import seating
+from beamcast.launch.start.kernel import end_kernel
 from beamcast.launch.start.start_script import start_body
 from beamcast.launch.start.starts import Generations, OnEnd, OthersAllocation
 from beamcast.members.host.parcel import Parcel, seal_parcel, start_ranks
@@ -91,7 +92,7 @@ class GlobusStart(OthersAllocation):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """A function that still waits over there can't be taken back: its ranks will find nobody, and end."""
-        self._kernel.cleanup()
+        end_kernel(self._kernel)
         self._kernel = None
 
     def start(self, allocation: int, generations: Generations, on_end: OnEnd) -> int:

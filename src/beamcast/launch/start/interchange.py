@@ -8,13 +8,14 @@ import os
 import runpy
 import sys
 
+from beamcast.members.command import python_module
 from beamcast.members.parent import die_with_parent
 from beamcast.members.workers.parsl_only import leave_out_sdk
 
 
 def command() -> list[str]:
     """How Parsl has to start it from this process."""
-    return [sys.executable, "-m", "beamcast.launch.start.interchange", str(os.getpid())]
+    return python_module("beamcast.launch.start.interchange", str(os.getpid()))
 
 
 def main() -> None:

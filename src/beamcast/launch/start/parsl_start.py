@@ -1,5 +1,6 @@
 """Starting the ranks of a run with Parsl: one task for each rank, or one MPI start for each pool."""
 
+import logging
 import os
 import shlex
 import shutil
@@ -27,6 +28,7 @@ from beamcast.launch.seating import (
     workers_per_node,
 )
 from beamcast.launch.start import interchange
+from beamcast.launch.start.kernel import end_interchanges, end_kernel, finished
 from beamcast.launch.start.node_lines import node_preparation
 from beamcast.launch.start.plain_path import plain_path
 from beamcast.launch.start.starts import Generations, OnEnd
@@ -34,10 +36,14 @@ from beamcast.members.host.seat import Seat, hands_seen, sit, taken_by, write_se
 from beamcast.members.workers import on_node
 from beamcast.members.workers.parsl_only import without_sdk
 
+logger = logging.getLogger(__name__)
+
 EXECUTOR = "ranks-"
 NODE_FILE = "nodes"
 ALLOCATION = "allocation-"
 COMPLAINT_LINES = 8
+# For the scheduler to take the order to end a job, and where the user is in a hurry.
+RELEASE_S, HURRIED_RELEASE_S = 15.0, 3.0
 # As long as members wait for a silent controller: a link that was cut for less must not cost the allocation. That a job
 # has ended is learned from the scheduler meanwhile (`beamcast.launch.jobs.watch`).
 PARSL_SILENCE_S = 30
@@ -58,7 +64,7 @@ def mpi_command(
 ) -> str:
     """The shell line of one MPI start; Parsl runs it on the first node of the allocation. Parsl itself reads the
     keyword arguments, from the call."""
-    words = [python, "-m", "beamcast.members.host.keeper", "--run-dir", run_dir, "--pool", pool]
+    words = [python, "-P", "-m", "beamcast.members.host.keeper", "--run-dir", run_dir, "--pool", pool]
     words += ["--size", str(size), "--max-restarts", str(max_restarts)]
     words += ["--first-generation", str(first_generation)]
     words += [] if understudy else ["--no-understudy"]
@@ -118,10 +124,28 @@ class ParslStart:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._closing:
-            for allocation in range(1, self._asked + 1):
-                self.release(allocation)
-            self._kernel.cleanup()
+            self._release_all(within_s=RELEASE_S)
+            end_kernel(self._kernel)
         self._kernel = None
+
+    def abandon(self) -> None:
+        """As `Starter`."""
+        kernel = self._kernel
+        if kernel is not None:
+            self._release_all(within_s=HURRIED_RELEASE_S)
+            end_interchanges(kernel)
+            self._closing.close()
+
+    def _release_all(self, *, within_s: float) -> None:
+        """Give all allocations back. A scheduler may not answer: then its jobs are named, for somebody has to."""
+        jobs = dict(self._jobs)
+        for allocation, job in jobs.items():
+            if not finished(partial(self.release, allocation), within_s=within_s, name=f"end of job {job}"):
+                logger.warning(
+                    "the scheduler did not answer within %g s when job %s was to be ended; look whether it is gone",
+                    within_s,
+                    job,
+                )
 
     def _check_mpi(self, start: MpiStart) -> None:
         if shutil.which(start.launcher) is None:

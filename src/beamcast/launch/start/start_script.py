@@ -18,8 +18,8 @@ from beamcast.launch.seating import allocation_nodes, first_nodes
 from beamcast.launch.start.node_lines import clock, node_preparation, slurm_lines, srun_options
 
 RUN_DIR, PYTHON = "BEAMCAST_RUN_DIR", "BEAMCAST_PYTHON"
-_KEEPER = f'"${PYTHON}" -m beamcast.members.host.keeper --run-dir "${RUN_DIR}"'
-_NODE = f'"${PYTHON}" -m beamcast.members.host.node --run-dir "${RUN_DIR}"'
+_KEEPER = f'"${PYTHON}" -P -m beamcast.members.host.keeper --run-dir "${RUN_DIR}"'
+_NODE = f'"${PYTHON}" -P -m beamcast.members.host.node --run-dir "${RUN_DIR}"'
 
 
 def script_name(site: Site) -> str:

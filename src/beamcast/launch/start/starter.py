@@ -33,6 +33,10 @@ class Starter(AbstractContextManager["Starter"], Protocol):
         """Give an allocation back. May take seconds."""
         ...
 
+    def abandon(self) -> None:
+        """End everything of ours within a few seconds, waiting for nothing. From any thread; the process ends then."""
+        ...
+
     def complaint(self, allocation: int) -> str:
         """The last lines of what its job said; "" where there are none."""
         ...

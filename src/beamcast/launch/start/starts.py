@@ -24,6 +24,9 @@ class OthersAllocation:
     def release(self, allocation: int) -> None:
         """It is not ours to give back: it ends with its ranks."""
 
+    def abandon(self) -> None:
+        """Nothing of ours runs there."""
+
     def complaint(self, allocation: int) -> str:
         """What it says is told to whoever started it."""
         return ""

@@ -42,7 +42,7 @@ def command(pool: str) -> str:
     ours = shlex.quote(sys.executable)
     python = f'"$(if [ -e {ours} ]; then echo {ours}; else command -v python3; fi)"'
     words = pool.removeprefix(PARSL_POOL)
-    return f"{python} -m beamcast.members.workers.on_node -m beamcast.members.workers.pool {words}"
+    return f"{python} -P -m beamcast.members.workers.on_node -P -m beamcast.members.workers.pool {words}"
 
 
 def run_pool(words: Sequence[str]) -> int:
