@@ -5,4 +5,4 @@
 export BEAMCAST_RUN_DIR BEAMCAST_PYTHON
 export PATH="$(dirname "$BEAMCAST_PYTHON"):$PATH"
 
-exec "$BEAMCAST_PYTHON" -m beamcast.members.host.node --run-dir "$BEAMCAST_RUN_DIR" --nodes 1
+exec "$BEAMCAST_PYTHON" -P -m beamcast.members.host.node --run-dir "$BEAMCAST_RUN_DIR" --nodes 1
