@@ -8,11 +8,13 @@ from beamcast.config.site import LocalProvider
 from beamcast.core.job_variables import job_variables
 from beamcast.launch.plan import RunPlan
 from beamcast.members.host.needs import (
+    TASKS_WANTED,
     check_semaphores,
     files_needed,
     make_short_folder,
     name_account,
     raise_open_files,
+    tasks_allowed,
 )
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,14 @@ def meet_needs(plan: RunPlan) -> None:
     _leave_job()
     raise_open_files(files_needed(sum(pool.ranks for pool in plan.pools)))
     name_account()
+    tasks, whose = tasks_allowed()
+    if tasks is not None and tasks < TASKS_WANTED:
+        logger.warning(
+            "%d processes and threads are allowed here (%s), and a run needs %d and more: it may break off",
+            tasks,
+            whose,
+            TASKS_WANTED,
+        )
     if plan.site.executor == "parsl" and isinstance(plan.site.provider, LocalProvider):
         # Its workers run here; those on other hosts see for themselves (`beamcast.members.workers.on_node`).
         check_semaphores()

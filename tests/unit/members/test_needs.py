@@ -49,5 +49,18 @@ def test_open_files_are_raised_as_far_as_is_usual(
 def test_too_few_open_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
-    with pytest.raises(UsageError, match=r"may open 1024 files here, and the run needs 8288.*ulimit -n 8288"):
+    with pytest.raises(UsageError, match=r"may open 1024 files here, and the run needs 4192.*ulimit -n 4192"):
         needs.raise_open_files(needs.files_needed(4096))
+
+
+def test_the_lowest_limit_of_the_groups_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    groups = [tmp_path / kind / path.lstrip("/") for _, kind, path in own if kind in ("", "pids")]
+    for group in groups:
+        group.mkdir(parents=True, exist_ok=True)
+        (group / "pids.max").write_text("max\n")
+    monkeypatch.setattr(needs, "CGROUPS", tmp_path)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert needs.tasks_allowed() == (None, "")
+    (groups[0] / "pids.max").write_text("128\n")
+    assert needs.tasks_allowed() == (128, f"{groups[0]}/pids.max")

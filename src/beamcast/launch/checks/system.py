@@ -4,23 +4,23 @@ import os
 import resource
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from beamcast.core.errors import BeamcastError
 from beamcast.launch.checks.registry import Finding, Ground, check, fail, ok, warn
 from beamcast.members.host.needs import (
+    TASKS_WANTED,
     check_semaphores,
     files_needed,
     has_name,
     make_short_folder,
     raise_open_files,
+    tasks_allowed,
 )
 
 RANKS_USUAL = 16
-# A run of a few ranks has some 140 processes and threads here, most of them those of pvAccess.
-TASKS_WANTED, TASKS_GOOD = 160, 512
-CGROUPS = Path("/sys/fs/cgroup")
+# Enough for the ranks of a log-in host's tests too.
+TASKS_GOOD = 512
 
 
 @check("account")
@@ -48,7 +48,7 @@ def limits(ground: Ground) -> Iterator[Finding]:
     if seconds != resource.RLIM_INFINITY:
         do = "a long run's processes are killed at it: raise `ulimit -t`, or run where there is no such limit"
         yield warn(f"a process may use {seconds} s of processor time", do)
-    tasks, whose = _tasks()
+    tasks, whose = tasks_allowed()
     if tasks is None:
         yield ok("processes and threads are not limited")
     elif tasks < TASKS_WANTED:
@@ -59,31 +59,6 @@ def limits(ground: Ground) -> Iterator[Finding]:
         yield warn(f"{tasks} processes and threads are allowed ({whose})", do)
     else:
         yield ok(f"{tasks} processes and threads are allowed ({whose})")
-
-
-def _tasks() -> tuple[int | None, str]:
-    """How many are allowed, and by whom; None: no limit is known."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    # The kernel does not count root's.
-    user = [(soft, "ulimit -u")] if soft != resource.RLIM_INFINITY and os.geteuid() else []
-    return min([*user, *_pids_max()], default=(None, ""))
-
-
-def _pids_max() -> Iterator[tuple[int, str]]:
-    """The limits of the control groups in which this process is."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "pids"):
-            continue
-        group = CGROUPS / controllers / path.lstrip("/")
-        while group.is_relative_to(CGROUPS):
-            with suppress(OSError, ValueError):  # no such limit here: "max", or the root of all groups
-                yield int((group / "pids.max").read_text(encoding="ascii")), f"{group}/pids.max"
-            group = group.parent
 
 
 @check("semaphores")

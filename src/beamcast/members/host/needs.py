@@ -10,16 +10,20 @@ import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from beamcast.core.errors import UsageError, WorldError
 from beamcast.core.refusals import refusal
 
-# The controller has some 50 files and connections open, and one or two for each rank.
-FILES, FILES_PER_RANK = 96, 2
+# The controller has some 50 files and connections open, and one for each rank; two, where one takes another's place.
+FILES, FILES_PER_RANK, FILES_PER_RANK_WISHED = 96, 1, 2
 # What a host gives without being asked; beyond it, what uses select() breaks.
 FILES_WISHED = 1024
+# A run of a few ranks has some 140 processes and threads beside its controller, most of them those of pvAccess.
+TASKS_WANTED = 160
+CGROUPS = Path("/sys/fs/cgroup")
 # What `multiprocessing` puts below the temporary folder, a socket whose path may have 107 characters.
 _LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
@@ -34,7 +38,7 @@ def raise_open_files(needed: int = FILES) -> int:
     """Allow this process, and all that it starts, as many open files as it may have, where it has fewer than is
     usual; returns how many that are. UsageError where they are fewer than `needed`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wished = max(needed, FILES_WISHED)
+    wished = max(FILES_PER_RANK_WISHED * needed, FILES_WISHED)
     if soft != resource.RLIM_INFINITY and soft < wished:
         soft = wished if hard == resource.RLIM_INFINITY else min(wished, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -45,6 +49,31 @@ def raise_open_files(needed: int = FILES) -> int:
             hint=f"raise the limit (`ulimit -n {needed}`; `ulimit -Hn` shows how far), or ask whoever keeps the host",
         )
     return allowed
+
+
+def tasks_allowed() -> tuple[int | None, str]:
+    """How many processes and threads are allowed, and by whom; None: no limit is known."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    # The kernel does not count root's.
+    user = [(soft, "ulimit -u")] if soft != resource.RLIM_INFINITY and os.geteuid() else []
+    return min([*user, *_pids_max()], default=(None, ""))
+
+
+def _pids_max() -> Iterator[tuple[int, str]]:
+    """The limits of the control groups in which this process is."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "pids"):
+            continue
+        group = CGROUPS / controllers / path.lstrip("/")
+        while group.is_relative_to(CGROUPS):
+            with suppress(OSError, ValueError):  # no such limit here: "max", or the root of all groups
+                yield int((group / "pids.max").read_text(encoding="ascii")), f"{group}/pids.max"
+            group = group.parent
 
 
 def check_semaphores() -> None:
