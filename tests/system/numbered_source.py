@@ -2,7 +2,7 @@
 
 Arguments: server ("pvaccess" or "pvxs"), the id field, channel, folder, and the ids with commas between them. Prints
 its port. When `go` appears in the folder it sends a frame for each id, many of them as fast as it can, and `sent` is
-there when it has.
+there when it has. One of pvxs is found by UDP at the port in `UDP_PORT`.
 """
 
 import os
@@ -71,7 +71,7 @@ def by_pvxs(id_field: str, channel: str) -> Callable[[int], None]:
     provider.add(channel, record)
     server = Server([provider], useenv=False, conf={
         "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1", "EPICS_PVAS_SERVER_PORT": "0",
-        "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO", "EPICS_PVAS_BROADCAST_PORT": "0",
+        "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO", "EPICS_PVAS_BROADCAST_PORT": os.environ.get("UDP_PORT", "0"),
     })  # fmt: skip
     print(server.conf()["EPICS_PVAS_SERVER_PORT"], flush=True)
 

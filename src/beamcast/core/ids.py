@@ -159,13 +159,20 @@ def format_ranges(keys: Iterable[int] | BitMap64, *, max_ranges: int | None = No
     Beyond `max_ranges` ranges the text ends with ``,… (+N ranges)``. The runs are found by shifting the
     bitmap, so the cost grows with the ranges that are written, not with the keys.
     """
+    text, more = first_ranges(keys, max_ranges)
+    if not more:
+        return text
+    left = f"… (+{more} ranges)"
+    return f"{text},{left}" if text else left
+
+
+def first_ranges(keys: Iterable[int] | BitMap64, most: int | None) -> tuple[str, int]:
+    """The first ranges of ids, at most so many, as `parse_ranges` reads them; and how many more there are."""
     starts, ends = run_ends(keys if isinstance(keys, BitMap64) else BitMap64(keys))
     count = len(starts)
-    shown = count if max_ranges is None else min(max_ranges, count)
+    shown = count if most is None else min(most, count)
     parts = [format_run(first, last) for first, last, _ in zip(starts, ends, range(shown), strict=False)]
-    if shown < count:
-        parts.append(f"… (+{count - shown} ranges)")
-    return ",".join(parts)
+    return ",".join(parts), count - shown
 
 
 def run_ends(keys: BitMap64) -> tuple[BitMap64, BitMap64]:

@@ -12,9 +12,9 @@ from pyroaring import BitMap64
 
 from beamcast.core.errors import DataError, TooManyFailed
 from beamcast.core.failures import failed_text, gives_up
-from beamcast.core.ids import format_ranges
+from beamcast.core.ids import first_ranges, format_ranges
 from beamcast.core.keyset import decode_keys
-from beamcast.core.ledger import FrameTotals, Ledger, RankCounts
+from beamcast.core.ledger import FrameTotals, Ledger, Missing, RankCounts
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.launch.rundir.books import VERSION, Books
@@ -293,16 +293,7 @@ class Accounts:
         return self.rates.look({"": ended, **processed}, now=time.monotonic())
 
     def _missing(self) -> tuple[MissingIds, ...]:
-        return tuple(
-            MissingIds(
-                hop=missing.hop,
-                pool=missing.pool,
-                rank=missing.rank,
-                count=len(missing.keys),
-                ids=format_ranges(missing.keys, max_ranges=MAX_MISSING_RANGES),
-            )
-            for missing in self.ledger.missing()
-        )
+        return tuple(_missing_ids(missing) for missing in self.ledger.missing())
 
     def _rank(
         self,
@@ -371,6 +362,13 @@ class Accounts:
             frames_per_s=round(rates.get("", totals.collected / seconds), 3),
             bytes_per_s=round(received / seconds, 1),
         )
+
+
+def _missing_ids(missing: Missing) -> MissingIds:
+    ids, more = first_ranges(missing.keys, MAX_MISSING_RANGES)
+    return MissingIds(
+        hop=missing.hop, pool=missing.pool, rank=missing.rank, count=len(missing.keys), ids=ids, more=more
+    )
 
 
 def _frames(totals: FrameTotals, *, sent_again: int) -> Frames:

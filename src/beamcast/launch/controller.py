@@ -38,6 +38,7 @@ from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.launch.run_pvs import RunPvs
 from beamcast.launch.rundir.books import Books, BooksFile, read_books
 from beamcast.launch.rundir.lease import RunLease
+from beamcast.launch.rundir.missing_file import write_missing
 from beamcast.launch.rundir.rundir import RunDir
 from beamcast.launch.rundir.statefile import StateFile
 from beamcast.launch.rundir.stop_request import take_request
@@ -158,7 +159,7 @@ class Controller:
         without waiting for it. From any thread, once; the process ends after it."""
         report = self._report_of_now()
         report = structs.replace(report, state=self._life.state.value, reason=self._reason)
-        self._keep_report(report)
+        report = self._keep_report(report)
         self._children.abandon()
         if self._starter is not None:
             self._starter.abandon()
@@ -198,19 +199,33 @@ class Controller:
                 self._conduct(secret)
             finally:
                 # Once more: what ended while everything was taken down is in it.
-                report = self._report()
-                self._keep_report(report)
+                report = self._keep_report(self._report())
                 self._watch(report)
                 self._deadline.met()
             return report
 
-    def _keep_report(self, report: Report) -> None:
-        """The final report, on disk. Written before anything is torn down, so that it is there whatever comes then."""
+    def _keep_report(self, report: Report) -> Report:
+        """The final report, on disk, with the file of missing ids, whose name it has then. Written before anything is
+        torn down, so that it is there whatever comes then."""
         with self._report_lock:
             if self._lease is None or self._lease.lost:
-                return
+                return report
+            report = structs.replace(report, missing_file=self._write_missing())
             self.report_path, trouble = self._dir.leave_report(self._plan.run, report)
             self._error = self._error or trouble
+            return report
+
+    def _write_missing(self) -> str:
+        """Its name; empty where nothing is missing, it can't be written, or somebody does not let go of the books."""
+        if self._accounts.moments.stream_end is None or not self._lock.acquire(timeout=LOCK_S):
+            return ""
+        try:
+            ledger = self._accounts.ledger
+            return (
+                self._upkeep("the file of missing ids", lambda: write_missing(self._dir.path, ledger)) or ""
+            )
+        finally:
+            self._lock.release()
 
     def _conduct(self, secret: RunSecret) -> None:
         # The jobs are left first, so that no rank looks for a network that is gone.

@@ -43,6 +43,7 @@ class NameServerProcess:
         self._upstream = upstream
         self._channels: dict[str, Endpoint] = {}
         self._asked: dict[str, Endpoint] = {}
+        self._sought: dict[str, list[Endpoint]] = {}
         self._process: subprocess.Popen[str] | None = None
         self._revived: deque[float] = deque(maxlen=RESTARTS)
 
@@ -94,6 +95,7 @@ class NameServerProcess:
         for word, channels in (("serve", self._channels), ("ask", self._asked)):
             if channels:
                 self._tell({word: {name: [where.host, where.port] for name, where in channels.items()}})
+        self.seek(self._sought)
         return True
 
     def __exit__(
@@ -120,6 +122,14 @@ class NameServerProcess:
         if channels:
             self._asked.update(channels)
             self._tell({"ask": {name: [where.host, where.port] for name, where in channels.items()}})
+
+    def seek(self, channels: Mapping[str, Sequence[Endpoint]]) -> None:
+        """Say where to search for channels by UDP; see `NameServer.seek`."""
+        if channels:
+            self._sought.update({name: list(targets) for name, targets in channels.items()})
+            self._tell(
+                {"seek": {name: [[each.host, each.port] for each in at] for name, at in channels.items()}}
+            )
 
     def forget(self, channels: list[str]) -> None:
         """These channels are not served any more."""
@@ -180,6 +190,7 @@ def follow(server: NameServer, news: IO[str]) -> None:
         message = json.loads(line)
         server.serve_at({name: Endpoint(*where) for name, where in message.get("serve", {}).items()})
         server.ask_at({name: Endpoint(*where) for name, where in message.get("ask", {}).items()})
+        server.seek({name: [Endpoint(*each) for each in at] for name, at in message.get("seek", {}).items()})
         server.forget(message.get("forget", []))
 
 

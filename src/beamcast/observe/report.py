@@ -27,13 +27,15 @@ class Frames(Part, frozen=True, kw_only=True):
 
 
 class MissingIds(Part, frozen=True, kw_only=True):
-    """Frames lost at one hop; `ids` as ranges."""
+    """Frames lost at one hop; `ids` as ranges, the first of them where there are many. `more`: how many ranges were
+    left out; the file `missing_file` has all."""
 
     hop: str
     pool: str | None
     rank: int | None
     count: int
     ids: str
+    more: int = 0
 
 
 class RankReport(Part, frozen=True, kw_only=True):
@@ -108,7 +110,7 @@ class FailedFrameReport(Part, frozen=True, kw_only=True):
 class SkippedIds(Part, frozen=True, kw_only=True):
     """Ids between those of the frames that the run knows of, as ranges. `watched`: whether somebody watched the source
     all the time, so that it did not send them; False: it may have sent them, and they are lost then. `more`: how many
-    ranges were left out of `ids`; all are in the file `skipped.txt` of the run directory."""
+    ranges were left out of `ids`; the file `missing_file` has all."""
 
     watched: bool
     count: int
@@ -180,7 +182,8 @@ class Verdict(Part, frozen=True, kw_only=True):
 class Report(Part, frozen=True, kw_only=True):
     """The whole report. `resumed`: how many controllers of the run were killed, and another one went on. `began`: when
     this one started it (ISO 8601, UTC). `allow_lost`: lost frames that its workflow allows. `error_status`: the exit
-    status that belongs to the error with which it failed; 0: none. `verdict`: of an ended run."""
+    status that belongs to the error with which it failed; 0: none. `verdict`: of an ended run. `missing_file`: in the
+    run directory, with all ids that were lost or are missing; empty where none is."""
 
     run: str
     state: str
@@ -205,6 +208,7 @@ class Report(Part, frozen=True, kw_only=True):
     allow_lost: int = 0
     error_status: int = 0
     verdict: Verdict | None = None
+    missing_file: str = ""
 
 
 def encode_report(report: Report) -> bytes:

@@ -210,4 +210,6 @@ def _closing(report: Report) -> list[str]:
     if report.result_channels:
         channels = ", ".join(report.result_channels)
         lines.append(f"result PV: {channels} (while the run lasted: {read_line(report)})")
+    if report.missing_file:
+        lines.append(f"all ids that are missing: {report.missing_file} in the run directory")
     return lines

@@ -58,6 +58,7 @@ from beamcast.pva.search import (
     search_response,
     string,
 )
+from beamcast.pva.udp_search import ask_by_udp
 
 __all__ = ["Endpoint", "NameServer", "find"]
 
@@ -196,6 +197,7 @@ class NameServer:
         self._connections: set[asyncio.Task[Any]] = set()
         self._clients: set[_Client] = set()
         self._to_ask: dict[str, Endpoint] = {}
+        self._sought: dict[str, tuple[Endpoint, ...]] = {}
         self._looked_for: set[str] = set()
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._gone = _LocalServers()
@@ -224,6 +226,10 @@ class NameServer:
         """Say which server, or name server, is to be asked where a channel is served, each time that a client wants to
         know. One that is not there now, as a detector that is restarted, is asked again while somebody waits."""
         self._to_ask = {**self._to_ask, **channels}
+
+    def seek(self, channels: Mapping[str, Sequence[Endpoint]]) -> None:
+        """Say where to search for a channel by UDP, each second while a client waits for it."""
+        self._sought = {**self._sought, **{name: tuple(targets) for name, targets in channels.items()}}
 
     def forget(self, channels: list[str]) -> None:
         """These channels are not served any more."""
@@ -324,7 +330,7 @@ class NameServer:
             client.note(known_as, sequence, channel_id, waits=endpoint is None)
             if endpoint is not None:
                 found.setdefault(endpoint, []).append(channel_id)
-            elif self._upstream or known_as in self._to_ask:
+            elif self._upstream or known_as in self._to_ask or known_as in self._sought:
                 unknown = False
                 self._look_for(known_as)
         for endpoint, channel_ids in found.items():
@@ -378,6 +384,8 @@ class NameServer:
         asked = [
             self._start(_ask(server, name)) for server in (self._upstream if given is None else (given,))
         ]
+        if name in self._sought:
+            asked.append(self._start(ask_by_udp(self._sought[name], name)))
         for answer in asyncio.as_completed(asked):
             if (endpoint := await answer) is not None:
                 return endpoint

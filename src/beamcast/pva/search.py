@@ -92,7 +92,7 @@ def find(name_server: Endpoint, channel: str, *, timeout_s: float = 5.0) -> Endp
     pvaccess channel that is made too early asks again after 1, 2, 4, 8 … seconds.
     """
     with socket.create_connection((name_server.host, name_server.port), timeout=timeout_s) as connection:
-        connection.sendall(_search_request(channel))
+        connection.sendall(search_request(channel))
         stream = connection.makefile("rb")
         while len(header := stream.read(8)) == 8:
             _, _, flags, command, size = struct.unpack("<BBBBI", header)
@@ -119,7 +119,7 @@ async def ask(server: Endpoint, channel: str) -> Endpoint | None:
                 reply = struct.pack("<iHh", 0x10000, 0x7FFF, 0) + string("anonymous") + b"\xff"
                 writer.write(message(CONNECTION_VALIDATION, reply, flags=0))
             elif header[3] == CONNECTION_VALIDATED:
-                writer.write(_search_request(channel))
+                writer.write(search_request(channel))
             elif header[3] == SEARCH_RESPONSE:
                 return _found_at(payload, order, server)
             await writer.drain()
@@ -127,9 +127,10 @@ async def ask(server: Endpoint, channel: str) -> Endpoint | None:
         writer.close()
 
 
-def _search_request(channel: str) -> bytes:
+def search_request(channel: str, *, flags: int = REPLY_REQUIRED | UNICAST, port: int = 0) -> bytes:
+    """The message that asks for one channel; with UDP the answer comes to `port`."""
     raw = channel.encode()
-    wanted = struct.pack("<iB3x16sH", 1, REPLY_REQUIRED | UNICAST, b"\0" * 16, 0) + b"\x01" + string("tcp")
+    wanted = struct.pack("<iB3x16sH", 1, flags, b"\0" * 16, port) + b"\x01" + string("tcp")
     wanted += struct.pack("<Hi", 1, 1) + struct.pack("<B", len(raw)) + raw
     return message(SEARCH, wanted, flags=0)
 

@@ -61,6 +61,6 @@ def test_names_that_no_run_can_serve_are_refused(made: RunPlan, said: str) -> No
 
 
 def test_the_longest_name_is_one_that_a_search_can_carry() -> None:
-    from beamcast.pva.search import _search_request
+    from beamcast.pva.search import search_request
 
-    _search_request("x" * LONGEST_BYTES + ":1000")
+    search_request("x" * LONGEST_BYTES + ":1000")

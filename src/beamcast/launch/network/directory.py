@@ -6,7 +6,7 @@ Each process of the run, and each user, asks exactly one of them; what is served
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -151,6 +151,11 @@ class Directory:
         """Say which server at the beamline knows where a channel of others is served; no node asks for one."""
         assert self._near is not None
         self._near.ask_at(channels)
+
+    def seek(self, channels: Mapping[str, Sequence[Endpoint]]) -> None:
+        """Say where the beamline's clients search for channels of others; no node asks for one."""
+        assert self._near is not None
+        self._near.seek(channels)
 
     def revive(self) -> None:
         """Start name servers that have died again; WorldError where that does not help."""

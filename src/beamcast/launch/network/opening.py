@@ -13,9 +13,11 @@ from beamcast.launch.run_pvs import RunPvs
 from beamcast.members.join import Join, write_join
 from beamcast.pva.control_pv import Take
 from beamcast.pva.endpoint import Endpoint
+from beamcast.pva.environment import user_settings
 from beamcast.pva.messages import Answer, Request
 from beamcast.pva.resolve import resolved
 from beamcast.pva.rpc import RpcEndpoint
+from beamcast.pva.udp_search import search_targets
 from beamcast.security.secret import RunSecret
 
 # A member that has no controller for this long ends itself.
@@ -88,6 +90,8 @@ def open_network(
     )
     names.serve_at({join.rpc_channel: rpc_at, **dict.fromkeys(pvs.channels, pvs_at), **ground.written_to})
     names.ask_at(ground.elsewhere)
+    targets = search_targets(user_settings())
+    names.seek(dict.fromkeys(_searched_for(plan), targets) if targets else {})
     return Opened(names, pvs)
 
 
@@ -121,6 +125,15 @@ def _elsewhere(plan: RunPlan) -> dict[str, Endpoint]:
         for channel, protocol, address in given
         if address is not None and protocol == "pva"
     }
+
+
+def _searched_for(plan: RunPlan) -> list[str]:
+    """The channels of others that are found as the beamline's clients find them."""
+    source = plan.workflow.source
+    ours = source.simulate is not None or source.mode != "monitor"
+    found = [] if ours or source.address or source.protocol != "pva" else [source.channel]
+    theirs = (each for each in plan.workflow.metadata if not each.simulate and each.address is None)
+    return found + [each.channel for each in theirs if each.protocol == "pva"]
 
 
 def _written_to(plan: RunPlan) -> dict[str, Endpoint]:
