@@ -197,6 +197,10 @@ def check_tables(pva: "p4p.client.thread.Context", prefix: str) -> None:
         10,
         lambda: "nothing is processed",
     )
+    lost = pva.get(f"{prefix}:frames:lost")  # I8: nothing is, whatever is on its way
+    assert (lost["value"], lost["alarm.severity"], lost["display.units"]) == (0, 0, "frames")
+    assert pva.get(f"{prefix}:rate")["display.units"] == "frames/s"
+    assert pva.get(f"{prefix}:source_state")["value"] == "present"
     pools = pva.get(f"{prefix}:pools")["value"]
     assert list(pools["pool"]) == ["work", "collect"]
     assert list(pools["ranks"]) == list(pools["live"]) == [2, 1]

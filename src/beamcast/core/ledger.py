@@ -11,7 +11,7 @@ exactly one state: outstanding while one path has no end, else failed if it fail
 it left the result pool (without one: any last pool), else dropped.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from pyroaring import BitMap64
@@ -329,6 +329,30 @@ class Ledger:
     def outstanding(self) -> BitMap64:
         """Return a copy of the frames without a final state."""
         return self._settled().outstanding.copy()
+
+    def last_ended(self) -> int:
+        """Return the highest key that has its final state; 0 where none has."""
+        judged = self._settled()
+        return max(
+            (keys.max() for keys in (judged.collected, judged.dropped, judged.failed) if keys), default=0
+        )
+
+    def overtaken(self, before: int, live: Mapping[str, Collection[int]]) -> BitMap64:
+        """Return the outstanding frames below `before` that no rank can have in hand: each live rank (by pool) of a
+        pool that reads the source has got a later one, and none has begun and not ended them."""
+        outstanding = self._settled().outstanding
+        among = outstanding - from_key(outstanding, before) if before else BitMap64()
+        for name, stage in self._stages.items():
+            for rank in live.get(name, ()):
+                frames = stage.ranks[rank]
+                if not stage.parents:
+                    among -= from_key(among, frames.received.max() if frames.received else 0)
+                among -= (among & frames.received) - frames.processed - frames.dropped - frames.failed
+        return among
+
+    def unmirrored(self, keys: BitMap64) -> BitMap64:
+        """Return those of the keys that the mirror never had."""
+        return keys - self._mirror_order()
 
     def is_whole(self) -> bool:
         """Whether every frame seen so far has its final state. Costs what is new since the last call."""

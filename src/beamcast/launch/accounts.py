@@ -15,6 +15,7 @@ from beamcast.core.failures import failed_text, gives_up
 from beamcast.core.ids import first_ranges, format_ranges
 from beamcast.core.keyset import decode_keys
 from beamcast.core.ledger import FrameTotals, Ledger, Missing, RankCounts
+from beamcast.launch.lost_for_good import LostForGood
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
 from beamcast.launch.rundir.books import VERSION, Books
@@ -89,6 +90,7 @@ class Accounts:
     changed_at: float = 0.0
     rates: RecentRates = field(default_factory=RecentRates)
 
+    gone: LostForGood = field(default_factory=LostForGood)
     resumed: int = 0
     had_frames: bool = False
     # Whose witness at the source spoke last, and of which frame.
@@ -255,7 +257,9 @@ class Accounts:
             delivery=self.plan.workflow.delivery,
             result_channels=tuple(self.plan.results().values()),
             name_server=name_server,
-            frames=_frames(totals, sent_again=_sent_again(roster)),
+            frames=_frames(
+                totals, sent_again=_sent_again(roster), lost_for_good=self._lost_for_good(roster, totals)
+            ),
             missing=self._missing() if self.moments.stream_end is not None else (),
             failed_frames=tuple(self.failed_frames),
             pools=tuple(
@@ -291,6 +295,13 @@ class Accounts:
         ended = totals.collected + totals.dropped + totals.failed
         processed = {str(member): count.processed for member, count in counts.items()}
         return self.rates.look({"": ended, **processed}, now=time.monotonic())
+
+    def _lost_for_good(self, roster: Roster, totals: FrameTotals) -> int:
+        if self.moments.drained is not None or not totals.lost:
+            return totals.lost
+        now = time.monotonic()
+        found = self.gone.count(self.ledger, roster, dispatches=self.plan.dispatches, now=now)
+        return min(found, totals.lost)
 
     def _missing(self) -> tuple[MissingIds, ...]:
         return tuple(_missing_ids(missing) for missing in self.ledger.missing())
@@ -371,7 +382,7 @@ def _missing_ids(missing: Missing) -> MissingIds:
     )
 
 
-def _frames(totals: FrameTotals, *, sent_again: int) -> Frames:
+def _frames(totals: FrameTotals, *, sent_again: int, lost_for_good: int) -> Frames:
     return Frames(
         source=totals.source,
         received=totals.received,
@@ -380,6 +391,7 @@ def _frames(totals: FrameTotals, *, sent_again: int) -> Frames:
         dropped=totals.dropped,
         failed=totals.failed,
         lost=totals.lost,
+        lost_for_good=lost_for_good,
         duplicates=totals.duplicates,
         sent_again=sent_again,
         skipped=totals.skipped,

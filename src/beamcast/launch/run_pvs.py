@@ -1,10 +1,11 @@
 """The run's own PVs at the beamline: what it is doing, as NTScalar and NTTable, and what it may be told.
 
-Under the run's prefix: `state`, `reason`, `rate`, `frames:<number>`, `pools` (a table), `control` in PvaPy's form, the
-same as two texts, `command` and `answer`, `drain` and `stop` (write 1), and `PVI`. For each pool `<pool>:ranks` (a
-table), and `control`, `command`, `answer`, `drain`, `stop` and `PVI` in the same way.
+Under the run's prefix: `state`, `reason`, `source_state`, `rate`, `frames:<number>`, `pools` (a table), `control` in
+PvaPy's form, the same as two texts, `command` and `answer`, `drain` and `stop` (write 1), and `PVI`. For each pool
+`<pool>:ranks` (a table), and `control`, `command`, `answer`, `drain`, `stop` and `PVI` in the same way.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,21 @@ from beamcast.core.errors import UsageError
 from beamcast.core.lifecycle import RankState
 from beamcast.observe.report import PoolReport, Report
 from beamcast.pva.control_pv import ControlPv, Take
-from beamcast.pva.normative import Entry, OrderRecord, ScalarRecord, TableRecord, add_pvi
+from beamcast.pva.normative import NO_ALARM, Alarm, Entry, OrderRecord, ScalarRecord, TableRecord, add_pvi
 
-_NUMBERS = ("source", "received", "processed", "collected", "dropped", "failed", "lost", "duplicates")
+MINOR, MAJOR = 1, 2
+# Each number of frames, with what its PV says that it is.
+_NUMBERS: Mapping[str, str] = {
+    "source": "frames that the source sent since the run was ready",
+    "received": "frames that reached a pool that reads the source",
+    "processed": "frames that left such a pool",
+    "collected": "frames whose result has left the run",
+    "dropped": "frames for which a processor chose no output",
+    "failed": "frames whose processor raised",
+    "outstanding": "frames on their way",
+    "lost": "frames that are lost and do not come any more",
+    "duplicates": "repeated frames that ranks have discarded",
+}
 _RANKS: Mapping[str, type] = {
     "rank": int,
     "host": str,
@@ -37,6 +50,7 @@ _POOLS: Mapping[str, type] = {
     "live": int,
     **{name: _RANKS[name] for name in _SUMMED},
 }
+_TEXTS = ("state", "reason", "source_state")
 _ORDERS = ("drain", "stop")
 # As ranks stand in a report, which has a word more: one that has left its pool.
 _LIVE = frozenset(state.value for state in RankState if state.is_live)
@@ -87,11 +101,14 @@ class RunPvs:
         self, server: Any, prefix: str, pools: Sequence[str], *, take: Callable[[str | None], Take]
     ) -> None:
         """`take(pool)` gives what carries out commands to a pool, or with None to the run."""
-        scalars = {"state": str, "reason": str, "rate": float}
-        self._scalars = {
-            name: ScalarRecord(server, f"{prefix}:{name}", kind) for name, kind in scalars.items()
+        self._scalars = {name: ScalarRecord(server, f"{prefix}:{name}", str) for name in _TEXTS}
+        self._scalars["rate"] = ScalarRecord(
+            server, f"{prefix}:rate", float, units="frames/s", description="results per second"
+        )
+        self._numbers = {
+            name: ScalarRecord(server, f"{prefix}:frames:{name}", int, units="frames", description=what)
+            for name, what in _NUMBERS.items()
         }
-        self._numbers = {name: ScalarRecord(server, f"{prefix}:frames:{name}", int) for name in _NUMBERS}
         self._pools = TableRecord(server, f"{prefix}:pools", _POOLS)
         self._ranks = {pool: TableRecord(server, f"{prefix}:{pool}:ranks", _RANKS) for pool in pools}
         desk = Desk(server, prefix, take(None))
@@ -124,14 +141,46 @@ class RunPvs:
 
     def update(self, report: Report) -> None:
         """Publish what has changed."""
-        self._scalars["state"].set(report.state)
+        self._scalars["state"].set(report.state, state_alarm(report))
+        self._scalars["source_state"].set(*source_state(report))
         self._scalars["reason"].set(report.reason)
         self._scalars["rate"].set(report.throughput.frames_per_s)
-        for name, record in self._numbers.items():
-            record.set(getattr(report.frames, name))
+        for name, (number, alarm) in frame_numbers(report).items():
+            self._numbers[name].set(number, alarm)
         self._pools.set([_pool_row(pool) for pool in report.pools])
         for pool in report.pools:
             self._ranks[pool.name].set([[getattr(rank, name) for name in _RANKS] for rank in pool.ranks])
+
+
+def frame_numbers(report: Report) -> dict[str, tuple[int, Alarm]]:
+    """The numbers of frames as PVs show them. Frames on their way are not lost: an alarm would come and go."""
+    frames, lost = report.frames, report.frames.lost_for_good
+    numbers = {name: getattr(frames, name, 0) for name in _NUMBERS}
+    numbers |= {"lost": lost, "outstanding": frames.lost - lost}
+    alarms = {
+        "lost": Alarm(MAJOR if lost > report.allow_lost else MINOR, "frames are lost") if lost else NO_ALARM,
+        "failed": Alarm(MINOR, "a processor raised") if frames.failed else NO_ALARM,
+    }
+    return {name: (number, alarms.get(name, NO_ALARM)) for name, number in numbers.items()}
+
+
+def state_alarm(report: Report) -> Alarm:
+    """A run that has failed is an alarm, one that was cancelled a small one."""
+    severity = {"failed": MAJOR, "cancelled": MINOR}.get(report.state, 0)
+    return Alarm(severity, f"the run is {report.state}") if severity else NO_ALARM
+
+
+def source_state(report: Report) -> tuple[str, Alarm]:
+    """Whether the source is there, with an alarm where it is not, or where its frames do not count."""
+    source = report.source
+    if source.away_since is not None:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(source.away_since))
+        return f"away since {since}", Alarm(MAJOR, "the source is away")
+    if source.blind:
+        return "present, and its ids are not seen", Alarm(MAJOR, "frames may be lost without being counted")
+    if source.repeated:
+        return "present, and repeats ids", Alarm(MINOR, "updates that repeat an id do not count")
+    return "present", NO_ALARM
 
 
 def _pool_row(pool: PoolReport) -> list[Any]:

@@ -10,9 +10,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Frames(Part, frozen=True, kw_only=True):
-    """Numbers of frames: source = collected + dropped + failed + lost. While the run lasts, `lost` are those on the
-    way. `sent_again`: sends that repeat an earlier one, under at-least-once delivery. `skipped`: ids that are missing
-    between others, none of them counted as lost; `source.skipped` says more."""
+    """Numbers of frames: source = collected + dropped + failed + lost. While the run lasts, `lost` are those on the way
+    too; of them, `lost_for_good` do not come any more. `sent_again`: sends that repeat an earlier one, under
+    at-least-once delivery. `skipped`: ids that are missing between others, none of them counted as lost;
+    `source.skipped` says more."""
 
     source: int = 0
     received: int = 0
@@ -21,6 +22,7 @@ class Frames(Part, frozen=True, kw_only=True):
     dropped: int = 0
     failed: int = 0
     lost: int = 0
+    lost_for_good: int = 0
     duplicates: int = 0
     sent_again: int = 0
     skipped: int = 0

@@ -7,7 +7,7 @@ another such structure (ophyd-async builds a device from it).
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 NTSCALAR = "epics:nt/NTScalar:1.0"
 NTTABLE = "epics:nt/NTTable:1.0"
@@ -36,22 +36,38 @@ def _now(pv: Any) -> None:
     pv["timeStamp"] = {"secondsPastEpoch": int(now), "nanoseconds": int(now % 1 * 1e9), "userTag": 0}
 
 
+class Alarm(NamedTuple):
+    """What clients show beside a value. `severity`: 0 none, 1 minor, 2 major, 3 invalid."""
+
+    severity: int = 0
+    message: str = ""
+
+
+NO_ALARM = Alarm()
+# As EPICS numbers it: the record itself raises the alarm.
+_RECORD_STATUS = 3
+
+
 class ScalarRecord:
     """One NTScalar that we publish."""
 
-    def __init__(self, server: Any, channel: str, kind: type) -> None:
+    def __init__(
+        self, server: Any, channel: str, kind: type, *, units: str = "", description: str = ""
+    ) -> None:
         self.channel = channel
         self._server = server
-        self._value: Any = None
-        self._pv = _scalar(kind)
+        self._shown: tuple[Any, Alarm] | None = None
+        self._pv = _scalar(kind, units=units, description=description)
         server.addRecord(channel, self._pv.copy())
 
-    def set(self, value: Any) -> None:
-        """Publish a value, if it is another than the last."""
-        if value == self._value:
+    def set(self, value: Any, alarm: Alarm = NO_ALARM) -> None:
+        """Publish a value and its alarm, if they are others than the last."""
+        if (value, alarm) == self._shown:
             return
-        self._value = value
+        self._shown = (value, alarm)
         self._pv["value"] = value
+        status = _RECORD_STATUS if alarm.severity else 0
+        self._pv["alarm"] = {"severity": alarm.severity, "status": status, "message": alarm.message}
         _now(self._pv)
         self._server.update(self.channel, self._pv)
 
@@ -78,10 +94,16 @@ class OrderRecord:
         self._written(value)
 
 
-def _scalar(kind: type) -> Any:
+def _scalar(kind: type, *, units: str = "", description: str = "") -> Any:
     import pvaccess as pva
 
-    pv = pva.PvObject({"value": _type(kind), **_stamped()}, NTSCALAR)
+    shown = {"description": pva.STRING, "units": pva.STRING}
+    if kind is not str:
+        shown = {"limitLow": pva.DOUBLE, "limitHigh": pva.DOUBLE, **shown, "precision": pva.INT}
+    pv = pva.PvObject({"value": _type(kind), **_stamped(), "display": shown}, NTSCALAR)
+    pv["display.units"], pv["display.description"] = units, description
+    if kind is float:
+        pv["display.precision"] = 1
     _now(pv)
     return pv
 

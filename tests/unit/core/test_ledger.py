@@ -288,6 +288,26 @@ def skipped(keys: Iterable[int]) -> int:
     return sum(max(each) - min(each) + 1 - len(each) for each in epochs.values())
 
 
+def test_a_frame_that_others_have_overtaken_is_lost_for_good_unless_a_rank_may_have_it() -> None:
+    """I8."""
+    ledger = pipeline()
+    live = {"work": [0, 1], "collect": [0]}
+    ledger.mirrored(range(1, 21))
+    ledger.processed("work", 0, [1, 3, 7, 9, 11])
+    ledger.received("work", 0, [5])  # begun, and not ended
+    ledger.processed("work", 1, [2, 6])
+    ledger.arrived("collect", ("work", 0), [1, 3, 7, 9, 11])
+    ledger.delivered([1, 3, 7, 9, 11])
+    assert ledger.last_ended() == 11
+    # Rank 1 has got nothing later than 6: 8 and 10 may wait in its queue. 2 has left it and was not seen again.
+    assert set(ledger.overtaken(11, live)) == {2, 4}
+    assert set(ledger.overtaken(3, live)) == {2}
+    assert set(ledger.overtaken(11, {**live, "work": [1]})) == {2, 4, 5}, (
+        "a rank that is dead has nothing in hand"
+    )
+    assert set(ledger.unmirrored(ledger.overtaken(11, live))) == set()
+
+
 def test_missing_ids_are_told_with_whether_somebody_watched() -> None:
     """I7: a gap is the source's own only where the frames on both sides were seen there, one after the other."""
     ledger = pipeline()
