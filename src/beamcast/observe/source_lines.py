@@ -59,7 +59,7 @@ def blind_line(source: SourceReport) -> str | None:
 def skipped_line(skipped: SkippedIds) -> str:
     """Which ids are missing, and what is known of them."""
     what = (
-        "ids are missing that the source did not send"
+        "ids are missing that the source's channel did not send"
         if skipped.watched
         else "ids are missing that the source may have sent: it was not watched all the time"
     )

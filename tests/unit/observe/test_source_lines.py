@@ -40,7 +40,7 @@ def test_an_account_without_a_witness_is_not_whole() -> None:
     good = verdict_of(whole)
     assert good is not None
     assert good.exit_status == GOOD
-    assert source_lines(whole) == ["3 ids are missing that the source did not send: 5-7"]
+    assert source_lines(whole) == ["3 ids are missing that the source's channel did not send: 5-7"]
     unsure = SourceReport(skipped=(SkippedIds(watched=False, count=3, ids="5-7"),))
     for source, why in (
         (unsure, "3 ids are missing between the frames"),
