@@ -155,6 +155,11 @@ def test_plan_renders_the_batch_script(kind: str, directive: str, tmp_path: Path
         ),
         (["run", str(EXAMPLE), "--name", "a b"], ["'a b' is no name for a run"]),
         (["run", str(EXAMPLE), "--site-set", "allocation.ranks_per_node=1"], ["pool stats does not fit"]),
+        (["run", str(EXAMPLE), "--set-site", "foo"], ["--set-site foo: an assignment needs '='"]),
+        (
+            ["run", str(EXAMPLE), "--set-site", "allocation.nods=2"],
+            ["--set-site allocation.nods=2: allocation.nods"],
+        ),
         (["status", "nix"], ["no run 'nix'"]),
         (["report", "nix"], ["no run 'nix'"]),
         (["stop", "nix"], ["no run 'nix'"]),

@@ -85,6 +85,9 @@ def ask(
 
 
 def test_the_command_line_configures_ranks_and_a_restarted_one_keeps_it(case: Case, running: Running) -> None:
+    done = command(case, "configure", "gain=7")
+    assert done.returncode == 0, "P15: the collector is not meant"
+    assert done.stdout == "collect/0: has nothing to configure\nwork/0: configured\nwork/1: configured\n"
     done = command(case, "configure", "--pool", "work", "gain=3")
     assert (done.returncode, done.stdout) == (0, "work/0: configured\nwork/1: configured\n"), done.stderr
     with client(case) as pva:
@@ -153,7 +156,11 @@ def test_p4p_reads_status_and_writes_control(case: Case, running: Running) -> No
             lambda: pva.get(f"{prefix}:result")["gain"] == 2.0, 10, lambda: "not configured by the pool's PV"
         )
         assert ask(pva, rank, "configure", '{"gain": 5}') == (0, "configured")
-        code, said = ask(pva, run, "configure", '{"gain": 4}')
+        assert ask(pva, run, "configure", '{"gain": 4}') == (0, "2 ranks: configured"), (
+            "the collector is not meant"
+        )
+        collector = f"{prefix}:collect:control"
+        code, said = ask(pva, collector, "configure", '{"gain": 4}')
         assert code == 1
         assert said == "collect/0: not configured: this processor has no configure()"
         assert ask(pva, rank, "reset_stats", wait=True) == (0, "statistics reset")

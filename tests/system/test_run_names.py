@@ -71,6 +71,23 @@ def test_an_earlier_run_is_never_overwritten(tmp_path: Path) -> None:
     assert "controller | " in logs.stdout
 
 
+def test_a_process_that_could_not_begin_says_why_where_the_user_looks(tmp_path: Path) -> None:
+    """P17: too few ports; the message is that of the process which got none, without a traceback around it."""
+    (tmp_path / "w.toml").write_text(WORKFLOW.format(prefix=f"ports:{os.getpid()}"))
+    (tmp_path / "few.toml").write_text(
+        'extends = "local"\n[network.ports]\nfirst = 26990\nlast = 26994\n'  # the controller has three of them
+    )
+    done = beamcast(tmp_path, "run", "w.toml", "--site", "few.toml", "--name", "few")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert " died: no free TCP port on 127.0.0.1 between 26990 and 26994" in line, done.stderr
+    assert "widen the port range" in line
+    assert "Traceback" not in done.stderr
+    asked = beamcast(tmp_path, "control", "few", "get_stats")
+    assert asked.returncode == 2
+    assert "the run in runs/few has ended: failed: the " in asked.stderr
+
+
 def test_nothing_is_left_of_a_run_that_was_refused(tmp_path: Path) -> None:
     (tmp_path / "w.toml").write_text(WORKFLOW.format(prefix="x"))
     assert beamcast(tmp_path, "run", "w.toml", "--name", "a b").returncode == 2

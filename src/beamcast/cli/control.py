@@ -77,7 +77,7 @@ def _wait(line: RunLine, state: ControlState, timeout_s: float) -> ControlState:
 
 
 def _exchange(line: RunLine, request: Control | ControlQuestion) -> ControlState:
-    answer = line.exchange(request)
+    answer = line.command(request)
     if not isinstance(answer, ControlState):
         raise WorldError(f"the controller answered with {type(answer).__name__}")
     if answer.refused:

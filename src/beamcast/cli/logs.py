@@ -87,7 +87,10 @@ class _BareFormatter(logging.Formatter):
     """The message, after its level where that is a warning or worse."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        # Not that of the base class: it leaves the message in the record, and the next handler would tell it twice.
+        text = record.getMessage()
+        if record.exc_info:
+            text += f"\n{self.formatException(record.exc_info)}"
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 

@@ -37,6 +37,7 @@ from beamcast.launch.names_check import check_names
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.rundir.naming import check_unused, claim
 from beamcast.launch.rundir.rundir import RunDir
+from beamcast.launch.site_here import check_here
 from beamcast.launch.trial import ProcessorCheck
 from beamcast.observe.report import Report
 from beamcast.observe.tables import summary
@@ -152,6 +153,7 @@ def run(
     """Run WORKFLOW at a site and watch it. Ctrl-C drains the stream and ends; a second one ends within 5 s."""
     quiet = quiet or detached
     plan = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
+    check_here(plan.site)
     if not quiet and (note := note_of(plan)) is not None:
         print(note, file=sys.stderr)
     ending = begin_ending(detached=detached)

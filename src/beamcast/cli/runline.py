@@ -16,6 +16,7 @@ from beamcast.launch.rundir.rundir import REPORT_FILE, STATE_FILE
 from beamcast.launch.rundir.stop_request import leave_request, wait_until_taken
 from beamcast.members.join import JOIN_FILE, SECRET_FILE, Join, read_join
 from beamcast.observe.report import Report, decode_report
+from beamcast.observe.verdict import verdict_of
 from beamcast.pva.environment import apply_environment, client_environment
 from beamcast.pva.messages import Answer, Question, Reply, Request
 from beamcast.pva.rpc import RpcCaller
@@ -128,6 +129,21 @@ class RunLine:
         self._connect()
         assert self._caller is not None
         return self._caller.call(request, timeout_s=ANSWER_TIMEOUT_S)
+
+    def command(self, request: Request) -> Answer:
+        """As `exchange`, for what only a controller can do: UsageError when the run has ended, WorldError, which says
+        what has become of the controller, when it does not answer."""
+        try:
+            return self.exchange(request)
+        except (WorldError, UsageError) as trouble:
+            look = self._look_at_files(trouble)
+            if look.ended and look.report is not None:
+                verdict = verdict_of(look.report)
+                how = f": {verdict.line}" if verdict is not None else ""
+                raise UsageError(f"the run in {self._folder} has ended{how}") from trouble
+            if look.source == "nothing":
+                raise UsageError(f"{look.remark}; try again when it is ready") from trouble
+            raise
 
     def _connect(self) -> None:
         """A refused connection tells at once what a search would tell after its timeout."""

@@ -22,7 +22,7 @@ def scale(
 ) -> None:
     """Add ranks to a pool, or remove some, while the run goes on. Those that leave finish what they have."""
     line = RunLine(find_run(run))
-    answer = line.exchange(Scale(pool=pool, ranks=ranks))
+    answer = line.command(Scale(pool=pool, ranks=ranks))
     if not isinstance(answer, Scaled):
         raise WorldError(f"the controller answered with {type(answer).__name__}")
     if answer.refused:

@@ -38,6 +38,7 @@ from beamcast.cli.runline import read_final_report
 from beamcast.core.errors import WorldError
 from beamcast.launch.rundir.lease import read_lease
 from beamcast.launch.rundir.rundir import RunDir
+from beamcast.launch.site_here import check_here
 from beamcast.members.command import python_module
 from beamcast.observe.lines import allocation_line
 from beamcast.observe.report import Report, decode_report
@@ -65,6 +66,7 @@ def submit(
 ) -> None:
     """Start a run of WORKFLOW at a site that goes on by itself; returns when the scheduler has its job."""
     plan = make_plan(workflow, site=site, name=name, settings=settings, site_settings=site_settings)
+    check_here(plan.site)
     if (note := note_of(plan)) is not None:
         print(note, file=sys.stderr)
     check_processors(plan, meanwhile=lambda: None, leave_out=no_check)

@@ -41,7 +41,7 @@ def load_workflow(path: str | Path, *, overrides: Sequence[str] = ()) -> LoadedW
 def load_site(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> Site:
     """Return a site by shipped name or by file, over those it extends; ConfigError if that fails."""
     path = find_site(name_or_path)
-    tree, origins = apply_overrides(site_tree(path), overrides)
+    tree, origins = apply_overrides(site_tree(path), overrides, option="--set-site")
     site = decode(Site, tree, file=str(path), origins=origins)
     check_site(site, file=str(path))
     return site

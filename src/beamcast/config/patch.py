@@ -15,11 +15,15 @@ from beamcast.core.errors import ConfigError, Problem, UsageError
 # Keys that choose a variant: where they differ, the keys beside them are of another variant and don't merge.
 TAGS = ("kind", "mode")
 _STEP = re.compile(r'\.?(?:([A-Za-z0-9_-]+)|"([^"]*)")|\[([0-9]{1,6})\]')
-_FORM = "Write it as --set pools.stats.ranks=4"
+_EXAMPLES = {"--set": "pools.stats.ranks=4", "--set-site": "allocation.nodes=2"}
 
 
 class _Refused(UsageError):
     """One assignment can't be done; never leaves this module."""
+
+
+class _Malformed(_Refused):
+    """It is no assignment at all."""
 
 
 def merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
@@ -35,9 +39,9 @@ def merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, 
 
 
 def apply_overrides(
-    tree: Mapping[str, object], overrides: Sequence[str]
+    tree: Mapping[str, object], overrides: Sequence[str], *, option: str = "--set"
 ) -> tuple[dict[str, object], dict[str, str]]:
-    """Return the tree with all assignments done, in order, and by path which `--set` wrote there.
+    """Return the tree with all assignments done, in order, and by path which `option` wrote there.
 
     Raises ConfigError with every assignment that is malformed or names a list item that does not exist.
     """
@@ -45,9 +49,12 @@ def apply_overrides(
     origins: dict[str, str] = {}
     problems: list[Problem] = []
     for text in overrides:
-        origin = f"--set {text}"
+        origin = f"{option} {text}"
         try:
             origins[_assign(result, text)] = origin
+        except _Malformed as error:
+            form = f"Write it as {option} {_EXAMPLES[option]}"
+            problems.append(Problem(error.message, where=origin, hint=form))
         except _Refused as error:
             problems.append(Problem(error.message, where=origin, hint=error.hint))
     if problems:
@@ -68,7 +75,7 @@ def _assign(tree: dict[str, object], text: str) -> str:
     """Do one assignment in place and return the path it wrote; _Refused if it can't be done."""
     place, equals, value = text.partition("=")
     if not equals:
-        raise _Refused("an assignment needs '='", hint=_FORM)
+        raise _Malformed("an assignment needs '='")
     steps = _steps(place.strip())
     node: object = tree
     path = ""
@@ -87,11 +94,11 @@ def _steps(place: str) -> list[str]:
     while end < len(place):
         match = _STEP.match(place, end)
         if match is None or (match.group().startswith(".") == (end == 0) and match.group(3) is None):
-            raise _Refused(f"{shown(place)} is not a path", hint=_FORM)
+            raise _Malformed(f"{shown(place)} is not a path")
         steps.append(next(group for group in match.groups() if group is not None))
         end = match.end()
     if not steps:
-        raise _Refused("the path before '=' is empty", hint=_FORM)
+        raise _Malformed("the path before '=' is empty")
     return steps
 
 

@@ -15,7 +15,8 @@ MAX_ARGUMENT_CHARACTERS = 65536
 # A message that repeats what it was given stays one line.
 _SHOWN_CHARACTERS = 60
 
-DONE, REFUSED = 0, 1
+# The last: of a processor without `configure`, which is no trouble where others were meant.
+DONE, REFUSED, NOTHING_TO_CONFIGURE = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)

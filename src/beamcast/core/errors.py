@@ -2,6 +2,7 @@
 
     BeamcastError
     ├── UsageError        you used it wrongly: correct the command or the file (exit status 2)
+    │   ├── NothingToConfigure  a processor has no `configure`
     │   └── ConfigError   a workflow file, site file or --set is wrong; carries every problem found
     ├── DataError         the frames, metadata or files are not what was promised
     │   └── TooManyFailed more frames failed than the workflow allows (exit status 4)
@@ -54,6 +55,10 @@ class UsageError(BeamcastError):
     """You used it wrongly: the command or the file has to change before another try makes sense."""
 
     exit_code = 2
+
+
+class NothingToConfigure(UsageError):
+    """A processor has no parameters that can be changed while it runs."""
 
 
 class ConfigError(UsageError):

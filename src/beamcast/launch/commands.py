@@ -9,19 +9,23 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import structs
+
 from beamcast.config.words import nearest
-from beamcast.core.commands import DONE, REFUSED, Command
+from beamcast.core.commands import DONE, NOTHING_TO_CONFIGURE, REFUSED, Command
 from beamcast.core.errors import UsageError
 from beamcast.pva.messages import CommandAnswer, CommandOrder
 
 # A rank carries a command out between two frames; a processor that has not come back by then may never.
 ANSWER_S = 30.0
 KEPT_TICKETS = 100
+_NOTHING = "has nothing to configure"
 
 
 @dataclass(slots=True)
 class Ticket:
-    """One command and who was asked. `targets`: all ranks that it is for, `waiting`: those that have to answer."""
+    """One command and who was asked. `targets`: all ranks that it is for, `waiting`: those that have to answer;
+    `everywhere`: it is for all pools, whichever it concerns."""
 
     number: int
     command: Command
@@ -30,6 +34,7 @@ class Ticket:
     asked_at: float
     done: Callable[["Ticket"], None] | None = None
     answers: dict[str, CommandAnswer] = field(default_factory=dict)
+    everywhere: bool = False
 
     @property
     def summary(self) -> tuple[int, str]:
@@ -37,8 +42,9 @@ class Ticket:
         wrong = [f"{name}: {answer.message}" for name, answer in self.answers.items() if answer.code]
         if wrong:
             return REFUSED, "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-        said = sorted({answer.message for answer in self.answers.values()})
-        ranks = "1 rank" if len(self.answers) == 1 else f"{len(self.answers)} ranks"
+        did = [answer.message for answer in self.answers.values() if answer.message != _NOTHING]
+        said = sorted(set(did))
+        ranks = "1 rank" if len(did) == 1 else f"{len(did)} ranks"
         return DONE, f"{ranks}: {said[0] if len(said) == 1 else 'done'}"
 
 
@@ -72,7 +78,7 @@ class CommandBook:
         if not asked:
             raise UsageError(f"nobody to ask: {_listed(targets)} does not run now")
         self._last += 1
-        ticket = Ticket(self._last, command, targets, set(asked), now, done)
+        ticket = Ticket(self._last, command, targets, set(asked), now, done, everywhere=pool is None)
         self._tickets[ticket.number] = ticket
         while len(self._tickets) > KEPT_TICKETS:
             del self._tickets[next(iter(self._tickets))]
@@ -150,8 +156,19 @@ class CommandBook:
     def _answer(ticket: Ticket, member: str, answer: CommandAnswer) -> None:
         ticket.waiting.discard(member)
         ticket.answers[member] = answer
+        if not ticket.waiting and ticket.everywhere:
+            CommandBook._leave_out(ticket)
         if not ticket.waiting and ticket.done is not None:
             ticket.done(ticket)
+
+    @staticmethod
+    def _leave_out(ticket: Ticket) -> None:
+        """Whoever has nothing to configure was not meant, where somebody else has."""
+        if all(answer.code != DONE for answer in ticket.answers.values()):
+            return
+        for member, answer in ticket.answers.items():
+            if answer.code == NOTHING_TO_CONFIGURE:
+                ticket.answers[member] = structs.replace(answer, code=DONE, message=_NOTHING)
 
 
 def _listed(names: Sequence[str]) -> str:

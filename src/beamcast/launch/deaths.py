@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from beamcast.core.errors import BeamcastError, UsageError, WorldError
+from beamcast.core.last_words import last_words
 from beamcast.core.lifecycle import RankState
 from beamcast.launch.children import Children
 from beamcast.launch.jobs.allocations import Allocations, RankKey
@@ -19,6 +20,8 @@ from beamcast.launch.roster import MemberRecord, Roster
 logger = logging.getLogger(__name__)
 
 LOG_TAIL_LINES = 15
+# A crash of the interpreter is followed by the lines of all threads.
+LOG_WORDS_LINES = 100
 # The ends of an allocation's workers come within moments; one more allocation is to be for all of them.
 ALLOCATION_SETTLE_S = 1.0
 
@@ -63,7 +66,7 @@ class Deaths:
         self._roster.died(record, now=now, reason=reason, only_silent=only_silent)
         if record.identity.kind != "rank":
             raise WorldError(
-                f"the {record.identity} died: {reason}{self._log_tail(record)}",
+                f"the {record.identity} died: {self._told(record, reason)}",
                 hint=f"its log is {self._log_of(record)}",
             )
 
@@ -135,8 +138,9 @@ class Deaths:
             return
         self.died(record, now, f"its process ended ({fate.why}) and is not restarted again")
         if self._ends_run(record):
+            told = self._told(record, f"its process ended: {fate.why}")
             raise WorldError(
-                f"rank {record.identity} died and is not restarted again: {fate.why}{self._log_tail(record)}",
+                f"rank {record.identity} died and is not restarted again: {told}",
                 hint=f"its log is {self._log_of(record)}",
             )
 
@@ -206,16 +210,16 @@ class Deaths:
     def _log_of(self, record: MemberRecord) -> Path:
         return self._logs / f"{str(record.identity).replace('/', '-')}.log"
 
-    def _log_tail(self, record: MemberRecord) -> str:
+    def _told(self, record: MemberRecord, reason: str) -> str:
+        """Why it died: in its own words where its log has some, else with the end of its log."""
         try:
-            lines = (
-                self._log_of(record)
-                .read_text(errors="replace", encoding="utf-8")
-                .splitlines()[-LOG_TAIL_LINES:]
-            )
+            lines = self._log_of(record).read_text(errors="replace", encoding="utf-8").splitlines()
         except OSError:
-            return ""
-        return "\n  " + "\n  ".join(lines) if lines else ""
+            return reason
+        words = last_words("\n".join(lines[-LOG_WORDS_LINES:]))
+        if words:
+            return f"{words} ({reason})"
+        return "\n  ".join([reason, *lines[-LOG_TAIL_LINES:]])
 
 
 def _key(record: MemberRecord) -> RankKey:

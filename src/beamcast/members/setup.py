@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from beamcast.core.errors import BeamcastError, Terminated, WorldError
+from beamcast.core.last_words import MARK
 from beamcast.members.host.exits import EXIT_FAILED, EXIT_UNWELCOME
 from beamcast.members.join import Join, read_join
 from beamcast.members.member import Member
@@ -76,7 +77,8 @@ def prepare(
     keep_client_environment: bool = False,
     far: bool = False,
 ) -> Ground:
-    """Settle everything that has to be settled before pvaccess is imported.
+    """Settle everything that has to be settled before pvaccess is imported. Where that can't be, the process ends, and
+    its last line says why.
 
     `keep_client_environment`: keep the EPICS search settings that this process was started with, next to the run's
     name server; for a member that looks for the detector where the beamline's own clients find it. `far`: this
@@ -89,6 +91,21 @@ def prepare(
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    try:
+        return _settled(arguments, interfaces, keep_client_environment=keep_client_environment, far=far)
+    except BeamcastError as error:
+        print(f"{MARK}{error}", file=sys.stderr)
+        leave(EXIT_FAILED)
+        raise  # never reached: the process has ended
+
+
+def _settled(
+    arguments: argparse.Namespace,
+    interfaces: Callable[[Join], Sequence[str]],
+    *,
+    keep_client_environment: bool,
+    far: bool,
+) -> Ground:
     join = read_join(arguments.run_dir)
     address = resolve_address(interfaces(join))
     first, last = (join.first_port, join.last_port) if far else join.served_ports
@@ -127,13 +144,13 @@ def run_member(ground: Ground, identity: MemberId, body: Callable[[Member], int]
     except PortTaken as error:
         tries = int(os.environ.get(_TRIES, "0"))
         if tries == MAX_TRIES:
-            print(f"{identity}: {error}", file=sys.stderr)
+            print(f"{MARK}{error}", file=sys.stderr)
             return EXIT_FAILED
         print(f"{identity}: {error}; trying another one", file=sys.stderr, flush=True)
         os.environ[_TRIES] = str(tries + 1)
         os.execv(sys.executable, again(sys.orig_argv, generation=identity.generation))
     except BeamcastError as error:
-        print(f"{identity}: {error}", file=sys.stderr)
+        print(f"{MARK}{error}", file=sys.stderr)
         for note in getattr(error, "__notes__", ()):
             print(note, file=sys.stderr)
         return EXIT_UNWELCOME if member.welcome is None or member.state == "failed" else EXIT_FAILED

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from beamcast.core.errors import UsageError
+from beamcast.core.errors import NothingToConfigure, UsageError
 from beamcast.pools.context import Context, Station
 from beamcast.pools.frame import Frame
 
@@ -165,7 +165,7 @@ class PvapyProcessor:
     def configure(self, values: Mapping[str, object]) -> None:
         """Call `configure(configDict)`; UsageError when it has none."""
         if not hasattr(self._user, "configure"):
-            raise UsageError("this processor has no configure()")
+            raise NothingToConfigure("this processor has no configure()")
         self._user.configure(dict(values))
 
     def reset_stats(self) -> None:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from beamcast.core.commands import DONE, REFUSED, Command, Outcome
-from beamcast.core.errors import UsageError
+from beamcast.core.commands import DONE, NOTHING_TO_CONFIGURE, REFUSED, Command, Outcome
+from beamcast.core.errors import NothingToConfigure, UsageError
 from beamcast.pools.processor import LoadedProcessor
 from beamcast.pools.steering import Steering
 
@@ -79,6 +79,8 @@ class Commands:
     def _configure(self, values: Mapping[str, object]) -> Outcome:
         try:
             self._processor.configure(values)
+        except NothingToConfigure as nothing:
+            return Outcome(NOTHING_TO_CONFIGURE, f"not configured: {nothing}")
         except UsageError as refused:
             return Outcome(REFUSED, f"not configured: {refused}")
         except (Exception, SystemExit) as error:

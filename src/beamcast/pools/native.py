@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from beamcast.core.errors import UsageError
+from beamcast.core.errors import NothingToConfigure, UsageError
 from beamcast.pools.context import Context
 from beamcast.pools.frame import Frame
 from beamcast.pools.params import checked_arguments
@@ -104,7 +104,7 @@ class NativeProcessor:
         """Call the user's `configure(**values)`; UsageError when it has none or the values do not fit it."""
         configure = getattr(self._user, "configure", None)
         if configure is None:
-            raise UsageError("this processor has no configure()")
+            raise NothingToConfigure("this processor has no configure()")
         configure(**checked_arguments(configure, values, what="configure"))
 
     def reset_stats(self) -> None:

@@ -122,3 +122,12 @@ def test_what_is_assigned_is_found_at_its_path(value: int, steps: list[str]) -> 
     assert node == value
     assert list(origins) == ["new." + ".".join(steps)]
     assert before == tree()
+
+
+@pytest.mark.parametrize("text", ["foo", "=4", "a..b=4"])
+def test_mistakes_speak_of_the_option_that_was_given(text: str) -> None:
+    """P19."""
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides({}, [text], option="--set-site")
+    assert str(caught.value).startswith(f"--set-site {text}: ")
+    assert str(caught.value).endswith("Write it as --set-site allocation.nodes=2")

@@ -80,3 +80,33 @@ def test_who_is_not_there_is_not_asked(
 ) -> None:
     with pytest.raises(UsageError, match=words):
         ask(book, "stop", pool, rank, live=["a/0"])
+
+
+def answer(book: CommandBook, ticket: Ticket, **codes: int) -> None:
+    for member, code in codes.items():
+        said = {
+            0: "configured",
+            1: "not configured: no",
+            2: "not configured: this processor has no configure()",
+        }
+        name = member.replace("_", "/")
+        book.answered(name, [CommandAnswer(number=ticket.number, code=code, message=said[code])])
+
+
+def test_who_has_nothing_to_configure_is_not_meant_where_others_have(book: CommandBook) -> None:
+    """P15: `configure` for the whole run, whose collector has no `configure`."""
+    ticket = ask(book, 'configure {"gain": 3}')
+    answer(book, ticket, b_0=2, a_0=0, a_1=0)
+    assert ticket.summary == (0, "2 ranks: configured")
+    assert ticket.answers["b/0"] == CommandAnswer(number=ticket.number, message="has nothing to configure")
+    assert book.configured("b/0") == "", "and it is not given them when it comes back"
+
+    none = ask(book, 'configure {"gain": 3}')
+    answer(book, none, a_0=2, a_1=2, b_0=2)
+    assert none.summary[0] == 1, "nobody took them"
+    wrong = ask(book, 'configure {"gain": 3}')
+    answer(book, wrong, a_0=1, a_1=0, b_0=2)
+    assert wrong.summary == (1, "a/0: not configured: no")
+    alone = ask(book, 'configure {"gain": 3}', "b")
+    answer(book, alone, b_0=2)
+    assert alone.summary[0] == 1, "it was asked by name"
