@@ -61,3 +61,11 @@ def test_the_readme_shows_the_first_example() -> None:
     example = tomllib.loads((REPOSITORY / "examples" / "first-light" / "workflow.toml").read_text())
     example.pop("description")
     assert tomllib.loads(shown) == example
+
+
+@pytest.mark.parametrize("folder", ["tutorials", "how-to", "reference", "explanation"])
+def test_the_readme_leads_to_every_page(folder: str) -> None:
+    """Where to go on: nobody has to know a page's name to find it."""
+    linked = set(links(REPOSITORY / "README.md"))
+    pages = {str(page.relative_to(REPOSITORY)) for page in (REPOSITORY / "docs" / folder).glob("*.md")}
+    assert not pages - linked, 'link them in README.md under "Where to go on"'
