@@ -86,6 +86,12 @@ def _mpi() -> str | None:
 
 
 @cache
+def _tmux() -> str | None:
+    """A terminal multiplexer: a terminal as people have it, whose screen can be read."""
+    return _commands("tmux")
+
+
+@cache
 def _freezer() -> str | None:
     """The cgroup v1 freezer, by which Slurm finds every process of a job without systemd."""
     return None if os.access("/sys/fs/cgroup/freezer", os.W_OK) else "no cgroup v1 freezer that we may write"
@@ -135,6 +141,7 @@ def _namespace() -> str | None:
 
 
 CHECKS: dict[str, Callable[[], str | None]] = {
+    "tmux": _tmux,
     "slurm": _slurm,
     "mpi": _mpi,
     "netns": _netns,

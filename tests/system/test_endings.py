@@ -6,7 +6,9 @@ the name of a module).
 
 import json
 import os
+import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +20,7 @@ from requirements import need
 from traces import words_of
 
 from endings.closed_streams import CLOSED, run_with_closed_streams
-from endings.leftovers import processes_of
+from endings.leftovers import left_by, processes_of
 from endings.terminal import CTRL_C, Terminal
 from endings.trial import WAYS, Outcome, Way, command, end_it, environment
 from endings.workflow import write_workflow
@@ -248,3 +250,44 @@ def test_attach_leaves_the_run_alone_and_submit_is_taken_back(tmp_path: Path) ->
             terminal, BY_NAME["Ctrl-C"], outcome, folder=again, run_dir=again / "run", within_s=ENDS_WITHIN_S
         )
     assert outcome.problems == []
+
+
+@pytest.mark.system
+def test_ctrl_c_in_tmux_shows_how_the_run_has_ended(tmp_path: Path) -> None:
+    """As people do it: in a shell, in a terminal, and the screen tells what came of it."""
+    need("tmux")
+    write_workflow(tmp_path, prefix=f"endings{os.getpid()}")
+    socket = f"endings{os.getpid()}"
+    shell = environment(tmp_path) | {"PS1": "$ ", "LC_ALL": "C.UTF-8"}
+
+    def tmux(*words: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-L", socket, *words],
+            env=shell,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    def shows(text: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in (screen := tmux("capture-pane", "-p", "-t", "0")):
+            assert time.monotonic() < deadline, screen
+            time.sleep(0.1)
+
+    tmux("new-session", "-d", "-x", "80", "-y", "24", "bash --norc")
+    try:
+        tmux("send-keys", "-t", "0", shlex.join(run_words()) + "; echo status $?", "Enter")
+        shows("streaming", STAGE_S)
+        tmux("send-keys", "-t", "0", "C-c")
+        shows("status 0", ENDS_WITHIN_S)
+        shows("good", 1)
+        # The shell is there again, and the terminal as it was: what is typed is shown.
+        tmux("send-keys", "-t", "0", "echo typed", "Enter")
+        shows("\ntyped", 5)
+    finally:
+        tmux("kill-server")
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["state"] == "done"
+    assert left_by(tmp_path, run_dir=tmp_path / "run", temporary=tmp_path / "tmp") == []
