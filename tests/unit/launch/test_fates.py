@@ -4,6 +4,8 @@ import itertools
 import time
 from collections.abc import Callable
 
+import pytest
+
 from beamcast.launch.jobs.fates import PATIENCE_S, End, Fate, fate_of
 from beamcast.launch.jobs.watch import Heard, JobWatch
 from beamcast.launch.jobs.words import JobEnd, JobState, JobWord
@@ -33,11 +35,12 @@ def test_a_job_that_has_ended_explains_everything() -> None:
 def test_an_answer_older_than_the_end_explains_nothing() -> None:
     assert judged(1, CANCELLED, asked=99.0) is None
     assert judged(1, RUNNING, asked=99.0) is None
-    assert judged(1, RUNNING, asked=99.0, now=100.0 + PATIENCE_S) == Fate(False, "1")
+    assert judged(1, RUNNING, asked=99.0, now=100.0 + PATIENCE_S) == Fate(False, "ended with exit status 1")
 
 
 def test_a_rank_that_fails_in_a_job_that_runs_is_ours() -> None:
-    assert judged(1, RUNNING) == Fate(False, "1")
+    assert judged(1, RUNNING) == Fate(False, "ended with exit status 1")
+    assert judged(-11, RUNNING) == Fate(False, "ended by signal 11 (SIGSEGV)")
 
 
 def test_a_lost_worker_in_a_job_that_runs_is_waited_for_a_little() -> None:
@@ -122,6 +125,26 @@ def test_the_watch_goes_on_when_all_of_its_jobs_have_ended() -> None:
         scheduler.word = RUNNING
         watch.follow("4")
         wait_for(lambda: watch.heard("4").word is RUNNING)
+
+
+class BrokenScheduler(TalkativeScheduler):
+    """Fails in ways that nobody has thought of."""
+
+    def ask(self, job: str) -> JobWord:
+        super().ask(job)
+        if self.asked < 3:
+            raise AttributeError("'ThreadPoolExecutor' object has no attribute 'job_ids_to_block'")
+        return RUNNING
+
+
+def test_the_watch_outlives_an_answer_of_any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P4: its thread died, and no end of a job was known any more."""
+    monkeypatch.setattr("beamcast.launch.jobs.watch.FIRST_PERIOD_S", 0.01)
+    scheduler = BrokenScheduler()
+    with JobWatch(scheduler) as watch:
+        watch.follow("3")
+        wait_for(lambda: watch.heard("3").word.state is JobState.RUNNING)
+    assert scheduler.asked >= 3
 
 
 def wait_for(holds: Callable[[], bool]) -> None:

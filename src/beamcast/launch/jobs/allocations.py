@@ -1,5 +1,6 @@
 """The batch jobs of a run: who sits in which, what the scheduler says of them, and what became of those that ended."""
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from beamcast.launch.jobs.words import JobState
 from beamcast.launch.start.starter import Starter
 from beamcast.launch.start.starts import Generations, OnEnd
 from beamcast.observe.report import AllocationReport
+
+logger = logging.getLogger(__name__)
 
 RankKey = tuple[str, int]
 
@@ -194,7 +197,11 @@ class Allocations:
         for allocation in self._all:
             if allocation.over and not allocation.released:
                 allocation.released = True
-                self._start.release(allocation.number)
+                try:
+                    self._start.release(allocation.number)
+                except Exception:
+                    # The batch system's commands fail in many ways, and none of them is a reason to end the run.
+                    logger.exception("job %s could not be given back", allocation.job)
 
     def complaint(self, allocation: Allocation) -> str:
         """The last lines of what the job's script said."""

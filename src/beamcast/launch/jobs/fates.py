@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from beamcast.launch.jobs.watch import Heard
 from beamcast.launch.jobs.words import JobState
+from beamcast.members.host.exits import end_in_words
 
 # A job that is being ended becomes "ended" after the scheduler's grace period, often five seconds: until then the
 # reason is not known. Together with the silence that makes a rank dead (5 s) the user waits less than ten seconds.
@@ -24,7 +25,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """Whether the allocation went, and why, for people."""
+    """Whether the allocation went, and why, or how the process ended, for people."""
 
     allocation_lost: bool
     why: str
@@ -45,7 +46,7 @@ def fate_of(end: End, *, job: str, heard: Heard, host: str, now: float) -> Fate 
         return Fate(True, f"job {job} {word.why()}")
     if isinstance(status, str):
         return Fate(True, f"{status} (the scheduler says that job {job} {word.why()})")
-    return Fate(False, str(status))
+    return Fate(False, end_in_words(status))
 
 
 def _silent(host: str, nodes: tuple[str, ...]) -> str | None:

@@ -162,7 +162,7 @@ class JobWatch:
         self._wanted: set[str] = set()
         self._position_at: dict[str, float] = {}
         self._wake = threading.Event()
-        self._done = False
+        self._done = self._in_trouble = False
         self._thread = threading.Thread(target=self._watch, name="job-watch", daemon=True)
 
     def __enter__(self) -> Self:
@@ -195,10 +195,25 @@ class JobWatch:
         while not self._done:
             due = [job for job in tuple(self._heard) if self._due_in(job) <= 0]
             for job in due:
-                self._look(job)
+                self._try_to_look(job)
             waits = [self._due_in(job) for job in tuple(self._heard)]
             self._wake.wait(max(0.05, min([IDLE_S, *waits])))
             self._wake.clear()
+
+    def _try_to_look(self, job: str) -> None:
+        """As `_look`. Whatever goes wrong with one answer, the next one is asked for: without this thread no end of a
+        job would ever be known."""
+        try:
+            self._look(job)
+        except Exception:
+            level = logging.DEBUG if self._in_trouble else logging.ERROR
+            logger.log(level, "the scheduler's answer about job %s is of no use", job, exc_info=True)
+            self._in_trouble = True
+            word = self._heard[job].word
+            self._heard[job] = Heard(word=word, asked_at=self._clock())
+            self._period[job] = min(PERIOD_S, 2 * self._period[job])
+        else:
+            self._in_trouble = False
 
     def _due_in(self, job: str) -> float:
         heard = self._heard[job]

@@ -255,13 +255,14 @@ class ParslStart:
 
     def ask_of(self, job: str) -> JobWord:
         """As `Starter`: a block without a scheduler is processes of this machine."""
-        executor = next(each for each in self._kernel.executors.values() if job in each.job_ids_to_block)
+        number = next((number for number, known in self._jobs.items() if known == job), None)
+        if number is None:
+            return UNKNOWN
         try:
-            (status,) = executor.provider.status([job])
+            (status,) = self._executor_of(number).provider.status([job])
         except OSError:
-            return (
-                UNKNOWN  # the provider's own notes can't be read: the disk is full, or somebody removed them
-            )
+            # The provider's own notes can't be read: the disk is full, or somebody removed them.
+            return UNKNOWN
         if not status.terminal:
             return JobWord(state=JobState.RUNNING)
         if status.exit_code is None:
