@@ -379,10 +379,11 @@ class Controller:
     def _register(self, request: Registration, now: float) -> Answer:
         logger.info("%s registers from %s", request.member, request.whereabouts.host)
         record = self._roster.members.get(str(request.member))
-        if record is not None and record.live and request.member.generation > record.identity.generation:
+        expected = record is None or request.member.generation >= record.least_generation
+        if record is not None and expected:
             assert self._deaths is not None
-            self._deaths.died(record, now, f"replaced by generation {request.member.generation}")
-        if request.member.kind == "rank" and self._allocations is not None:
+            self._deaths.replaced(record, request, now)
+        if expected and request.member.kind == "rank" and self._allocations is not None:
             assert self._moving is not None
             key = (request.member.pool, request.member.rank)
             self._allocations.returned(key)

@@ -13,9 +13,12 @@ from beamcast.launch.children import Children
 from beamcast.launch.jobs.allocations import Allocations, RankKey
 from beamcast.launch.jobs.fates import Fate
 from beamcast.launch.jobs.moving import Moving
+from beamcast.launch.jobs.walltime import next_generations
 from beamcast.launch.network.directory import Directory
 from beamcast.launch.plan import RunPlan
 from beamcast.launch.roster import MemberRecord, Roster
+from beamcast.members.host.exits import end_in_words
+from beamcast.pva.messages import Registration
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,18 @@ class Deaths:
                 hint=f"its log is {self._log_of(record)}",
             )
 
+    def replaced(self, record: MemberRecord, request: Registration, now: float) -> None:
+        """The next process of a member registers: the one before has ended, and whoever kept it knows how."""
+        generation = request.member.generation
+        if generation <= record.identity.generation:
+            return
+        how = "" if request.before is None else f"its process {end_in_words(request.before)}"
+        if record.live:
+            known = how or "how its process ended is not known"
+            self.died(record, now, f"{known}; generation {generation} has taken its place")
+        elif how and record.deaths:
+            record.deaths[-1] += f"; {how}"
+
     @property
     def some_come_back(self) -> bool:
         """Whether dead members are being started again. That the others have nothing in hand says little then."""
@@ -101,7 +116,7 @@ class Deaths:
     def _child_ended(self, record: MemberRecord, now: float, status: int) -> None:
         if record.life.state in (RankState.DEAD, RankState.FINISHED, RankState.FAILED):
             return
-        name, reason = str(record.identity), f"its process ended with status {status}"
+        name, reason = str(record.identity), f"its process {end_in_words(status)}"
         # pvaccess can abort while it connects for the first time; nothing is lost with a process so young.
         young = status < 0 and not self._roster.was_ready
         if not young and not (self._comes_back(record) and self._roster.was_ready):
@@ -109,7 +124,7 @@ class Deaths:
         generation = record.identity.generation + (not young)
         if not self._children.restart(name, generation=generation, now=now):
             self.died(record, now, f"{reason}, too often within a minute")
-        logger.warning("the %s ended with status %d, started again", name, status)
+        logger.warning("the %s %s, started again", name, end_in_words(status))
         self._forget(record)
         self._roster.died(record, now=now, reason=reason)
 
@@ -136,9 +151,10 @@ class Deaths:
         if fate.allocation_lost:
             self._allocation_lost(record, now, fate)
             return
-        self.died(record, now, f"its process ended ({fate.why}) and is not restarted again")
+        record.given_up = True
+        self.died(record, now, f"its process {fate.why}, and is not restarted again")
         if self._ends_run(record):
-            told = self._told(record, f"its process ended: {fate.why}")
+            told = self._told(record, f"its process {fate.why}")
             raise WorldError(
                 f"rank {record.identity} died and is not restarted again: {told}",
                 hint=f"its log is {self._log_of(record)}",
@@ -158,6 +174,7 @@ class Deaths:
             return  # it is to come again in the next allocation, whenever that begins
         if self._replacements or self._without_allocation:
             self._without_allocation.append(record)
+            self._wait_for_next(record)
             self._lost_at = now
             return
         if self._ends_run(record):
@@ -168,6 +185,12 @@ class Deaths:
                 hint="`replacements` under [allocation] in the site file asks for another one",
             )
 
+    def _wait_for_next(self, record: MemberRecord) -> None:
+        """Whoever still starts it in its old allocation is not to be taken for the one that is on its way."""
+        ranks = {_key(one): one.identity.generation for one in self._roster.ranks[record.identity.pool]}
+        restarts = {pool.name: pool.restart.max_restarts for pool in self._plan.pools}
+        record.least_generation = next_generations(ranks, restarts)[_key(record)]
+
     def _replace_allocation(self, now: float) -> None:
         """The ranks that have lost their allocation get another one, and so do those that sat beside them: a job that
         has lost a part of itself is about to end."""
@@ -176,13 +199,14 @@ class Deaths:
         self._replacements -= 1
         for record in self._beside(lost):
             self.died(record, now, "its allocation is given up, since a part of it was lost")
+            self._wait_for_next(record)
             lost.append(record)
         logger.warning("another allocation is asked for, for %d ranks", len(lost))
         # One for one: the seats of those that sat together fit together.
         together: dict[int, dict[RankKey, int]] = {}
         for record in lost:
             seat = self._allocations.seat_of(_key(record)).number
-            together.setdefault(seat, {})[_key(record)] = record.identity.generation + 1
+            together.setdefault(seat, {})[_key(record)] = record.least_generation
         self._allocations.wanted.extend(together.values())
 
     def _beside(self, lost: list[MemberRecord]) -> list[MemberRecord]:

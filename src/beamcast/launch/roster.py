@@ -98,6 +98,10 @@ class MemberRecord:
     # Its pool is made smaller: it is to leave; it may go now.
     leaving: bool = False
     dismissed: bool = False
+    # It is not started again where it was.
+    given_up: bool = False
+    # It is started elsewhere, and those of its old place that still come are not wanted.
+    least_generation: int = 0
     # Whether others may call it.
     has_service: bool = False
 
@@ -114,6 +118,11 @@ class MemberRecord:
     def has_left(self) -> bool:
         """Whether it was told to leave its pool, and is gone."""
         return self.leaving and not self.live
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether it is gone, for whatever reason, and nobody starts it again."""
+        return self.has_left or self.given_up or (self.life.state is RankState.FINISHED)
 
     @property
     def usable(self) -> bool:
@@ -189,6 +198,10 @@ class Roster:
             return Unwelcome(reason=f"{request.member} is already running as pid {self._pid(record)}")
         if request.member.generation < record.identity.generation:
             return Unwelcome(reason=f"another has taken the place of {request.member}")
+        if request.member.generation < record.least_generation:
+            return Unwelcome(
+                reason=f"its allocation was given up; {request.member} is started in another one"
+            )
         if record.leaving:
             return Unwelcome(reason=f"the pool was made smaller: {request.member} is not needed any more")
         again = (
@@ -210,6 +223,7 @@ class Roster:
         record.state = "registered"
         record.serves = record.named = ()
         record.told = None
+        record.given_up = False
         record.numbering = Numbering(late=self.was_ready and not self._plan.dispatches)
         record.follows = {}
         record.problem = record.problem_detail = record.problem_kind = ""
@@ -404,7 +418,7 @@ class Roster:
         self._channels[pool] = tuple(plan.dispatch_channel(pool, number) for number in range(len(records)))
         coming: dict[tuple[str, int], int] = {}
         for record in records[:ranks]:
-            if record.has_left:
+            if record.is_absent:
                 new = record.life.state is RankState.EXPECTED
                 coming[pool, record.identity.rank] = 0 if new else record.identity.generation + 1
             record.leaving = record.dismissed = False

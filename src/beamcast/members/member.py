@@ -82,6 +82,8 @@ class Member:
         self.rpc_port = 0
         self.rpc_address = ""
         self.epoch = 0
+        # The exit status of the process before this one, where there was one.
+        self.before: int | None = None
         self._state: MemberState = "registered"
         self.secret = RunSecret.read(run_dir / SECRET_FILE)
         # Whether the controller has taken this process for dead: another one is to take its place.
@@ -109,7 +111,9 @@ class Member:
         versions = Versions(
             beamcast=beamcast.__version__, python=platform.python_version(), pvapy=str(pvaccess.__version__)
         )
-        request = Registration(member=self.identity, whereabouts=whereabouts, versions=versions)
+        request = Registration(
+            member=self.identity, whereabouts=whereabouts, versions=versions, before=self.before
+        )
         deadline, refused = time.monotonic() + REGISTER_TIMEOUT_S, 0
         while True:
             try:

@@ -19,6 +19,7 @@ from typing import IO, Any, Self
 
 from beamcast.core.errors import WorldError
 from beamcast.members.command import python_module
+from beamcast.members.host.exits import end_in_words
 from beamcast.members.parent import die_with_parent
 from beamcast.pva.endpoint import Endpoint
 from beamcast.pva.nameserver import NameServer
@@ -84,14 +85,16 @@ class NameServerProcess:
             return False
         now = time.monotonic()
         if len(self._revived) == RESTARTS and now - self._revived[0] < RESTART_WINDOW_S:
-            raise WorldError(f"the name server {self.endpoint} ends again and again, with status {status}")
+            raise WorldError(
+                f"the name server {self.endpoint} ends again and again: the last time it {end_in_words(status)}"
+            )
         self._revived.append(now)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):  # what it was not told any more
                     pipe.close()
         self._start()
-        logger.warning("the name server %s ended with status %s, started again", self.endpoint, status)
+        logger.warning("the name server %s %s, started again", self.endpoint, end_in_words(status))
         for word, channels in (("serve", self._channels), ("ask", self._asked)):
             if channels:
                 self._tell({word: {name: [where.host, where.port] for name, where in channels.items()}})

@@ -295,14 +295,16 @@ def main() -> None:
         parser.add_argument(f"--{number}", type=int, required=True)
     parser.add_argument("--placed-by", choices=("arguments", "mpi"), default="arguments")
     parser.add_argument("--understudy", type=int, help="wait for a generation on this file descriptor")
+    parser.add_argument("--before", type=int, help="exit status of the process before this one")
     arguments = parser.parse_args()
     keep_freed_memory()
     if arguments.understudy is not None:
         die_with_parent(arguments.parent)
-        generation = wait_for_cue(arguments.understudy)
-        if generation is None:
+        cue = wait_for_cue(arguments.understudy)
+        if cue is None:
             leave(EXIT_DONE)
-        arguments.generation = generation
+        assert cue is not None
+        arguments.generation, arguments.before = cue
     ground = prepare(arguments, lambda join: join.node_interfaces, far=True)
     identity = MemberId(
         kind="rank", pool=arguments.pool, rank=arguments.rank, generation=arguments.generation
@@ -314,6 +316,7 @@ def main() -> None:
         server = pvaccess.PvaServer()
         ground.check_port()
         place = _place(arguments)
+        member.before = arguments.before
         welcome = member.register(_whereabouts(ground, place, arguments.placed_by))
         assert welcome.duty is not None
         try:

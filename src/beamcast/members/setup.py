@@ -1,6 +1,7 @@
 """The first steps of every member process: parent, signals, log, environment, server port."""
 
 import argparse
+import contextlib
 import logging
 import os
 import random
@@ -15,7 +16,7 @@ from types import FrameType
 
 from beamcast.core.errors import BeamcastError, Terminated, WorldError
 from beamcast.core.last_words import MARK
-from beamcast.members.host.exits import EXIT_FAILED, EXIT_UNWELCOME
+from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED, EXIT_UNWELCOME, FAREWELL, PULSE_VARIABLE
 from beamcast.members.join import Join, read_join
 from beamcast.members.member import Member
 from beamcast.members.parent import die_with_parent
@@ -175,4 +176,8 @@ def leave(status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     logging.shutdown()
+    pulse = os.environ.get(PULSE_VARIABLE)
+    if status == EXIT_DONE and pulse is not None:
+        with contextlib.suppress(OSError):
+            os.write(int(pulse), FAREWELL)
     os._exit(status)

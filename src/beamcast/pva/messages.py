@@ -64,11 +64,12 @@ class Versions(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Registration(Message, frozen=True, kw_only=True, omit_defaults=True, tag="register"):
-    """The first message of a member."""
+    """The first message of a member. `before`: the exit status of the process whose place it takes."""
 
     member: MemberId
     whereabouts: Whereabouts
     versions: Versions
+    before: int | None = None
 
 
 class Input(Message, frozen=True, kw_only=True, omit_defaults=True):

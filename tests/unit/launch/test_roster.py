@@ -431,3 +431,29 @@ def test_the_next_metadata_member_counts_on_from_the_dead_one_in_the_epoch_of_th
         Heartbeat(member=second, sequence=1, state="ready", facts={"matched:m": 2.0}), now=1.4
     )
     assert record.counted("matched:m") == 7
+
+
+def test_ranks_of_an_allocation_that_was_given_up_are_not_taken_for_those_of_the_next() -> None:
+    """I3: they registered once more, and the new rank was told that it was running already."""
+    play = ready_run()
+    record = play.roster.members["work/1"]
+    play.roster.died(record, now=play.now, reason="its allocation is given up")
+    record.least_generation = 4
+    refused = play.register(rank("work", 1, 1))
+    assert isinstance(refused, Unwelcome)
+    assert "is started in another" in refused.reason
+    assert isinstance(play.register(rank("work", 1, 4)), Welcome)
+
+
+def test_scale_starts_ranks_that_were_stopped_or_have_died_for_good() -> None:
+    """P14: after `control stop --rank 1` a pool of two had as many as it was to have."""
+    play = ready_run()
+    play.beat(rank("work", 1), "finished")
+    coming, leaving = play.roster.scale(plan(), "work", 2)
+    assert (coming, leaving) == ({("work", 1): 1}, [])
+    play.register(rank("work", 1, 1))
+    record = play.roster.members["work/0"]
+    play.roster.died(record, now=play.now, reason="its process ended")
+    assert play.roster.scale(plan(), "work", 2) == ({}, []), "its keeper may start it again"
+    record.given_up = True
+    assert play.roster.scale(plan(), "work", 2) == ({("work", 0): 1}, [])

@@ -13,8 +13,8 @@ UNDERSTUDY = """
 import os, sys
 from beamcast.members.host.understudy import wait_for_cue
 (wait,) = [int(word.split("=")[1]) for word in sys.argv if word.startswith("--understudy")]
-generation = wait_for_cue(wait)
-os.write(int(os.environ["BEAMCAST_PULSE"]), f"{generation}".encode())
+cue = wait_for_cue(wait)
+os.write(int(os.environ["BEAMCAST_PULSE"]), f"{cue}".encode())
 """
 
 
@@ -40,8 +40,8 @@ def said(actor: Actor) -> str:
 
 
 def test_it_begins_as_the_generation_that_it_is_told(waiting: Actor) -> None:
-    waiting.begin(7)
-    assert said(waiting) == "7"
+    waiting.begin(7, -11)
+    assert said(waiting) == "(7, -11)"
     assert waiting.process.wait(10) == 0
     waiting.end()
 
@@ -55,5 +55,5 @@ def test_one_that_has_died_can_not_begin(waiting: Actor) -> None:
     waiting.process.kill()
     waiting.process.wait()
     with pytest.raises(OSError, match="pipe"):
-        waiting.begin(1)
+        waiting.begin(1, None)
     waiting.end()

@@ -20,7 +20,7 @@ from typing import Any
 
 from beamcast.members.child import start_member
 from beamcast.members.hardware import NodeShare, bind, rank_environment
-from beamcast.members.host.exits import EXIT_DONE, EXIT_UNWELCOME
+from beamcast.members.host.exits import EXIT_DONE, EXIT_UNWELCOME, FAREWELL
 from beamcast.members.host.understudy import PREPARE_AFTER_S, Actor, enter
 from beamcast.members.join import read_join
 from beamcast.members.parent import die_with_parent
@@ -69,14 +69,17 @@ class Keeper:
         self._errand = errand
         self._environment = environment
         self._understudy: Actor | None = None
+        # Whether the present process has ended since its work is done; its processor may end it with status 0 too.
+        self._said_farewell = False
 
     def keep(self) -> int:
         """As `keep`."""
         errand, status = self._errand, EXIT_DONE
         try:
+            before: int | None = None
             for generation in range(errand.first_generation, self._last + 1):
-                status = self._play(generation)
-                if status in (EXIT_DONE, EXIT_UNWELCOME):
+                before = status = self._play(generation, before)
+                if status == EXIT_UNWELCOME or (status == EXIT_DONE and self._said_farewell):
                     break
         finally:
             if self._understudy is not None:
@@ -87,23 +90,24 @@ class Keeper:
     def _last(self) -> int:
         return self._errand.first_generation + self._errand.max_restarts
 
-    def _play(self, generation: int) -> int:
-        actor = self._next(generation)
+    def _play(self, generation: int, before: int | None) -> int:
+        self._said_farewell = False
+        actor = self._next(generation, before)
         try:
             return self._watch(actor, may_restart=generation < self._last)
         finally:
             actor.end()
 
-    def _next(self, generation: int) -> Actor:
-        """The understudy, or where there is none, or it has died, a new process."""
+    def _next(self, generation: int, before: int | None) -> Actor:
+        """The understudy, or where there is none, or it has died, a new process. `before`: how the last one ended."""
         waiting, self._understudy = self._understudy, None
         if waiting is not None:
             try:
-                waiting.begin(generation)
+                waiting.begin(generation, before)
                 return waiting
             except OSError:
                 waiting.end()
-        return enter(self._start, generation=generation)
+        return enter(self._start, generation=generation, before=before)
 
     def _watch(self, actor: Actor, *, may_restart: bool) -> int:
         """Wait for the rank's end. One that has shown no life for too long, stopped or hanging as a whole, is killed:
@@ -119,8 +123,10 @@ class Keeper:
                 if process.poll() is not None:
                     return process.wait()
                 continue
-            if not os.read(actor.pulse, 4096):
+            signs = os.read(actor.pulse, 4096)
+            if not signs:
                 return process.wait()  # the pipe is closed: the rank has ended, or is ending
+            self._said_farewell = self._said_farewell or FAREWELL in signs
             alive_since = alive_since or time.monotonic()
             if may_restart and time.monotonic() - alive_since > PREPARE_AFTER_S:
                 self._prepare()

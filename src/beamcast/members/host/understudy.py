@@ -28,10 +28,11 @@ class Actor:
     pulse: int
     cue: int | None = None
 
-    def begin(self, generation: int) -> None:
-        """Tell an understudy which generation it is; OSError when it has ended meanwhile."""
+    def begin(self, generation: int, before: int | None) -> None:
+        """Tell an understudy which generation it is, and how the process before it ended; OSError when it has ended
+        meanwhile."""
         assert self.cue is not None
-        os.write(self.cue, f"{generation}\n".encode())
+        os.write(self.cue, f"{generation} {'' if before is None else before}\n".encode())
 
     def end(self) -> None:
         """End the process and close the pipes."""
@@ -41,14 +42,16 @@ class Actor:
         end_member(self.process)
 
 
-def enter(start: Start, *, generation: int | None) -> Actor:
+def enter(start: Start, *, generation: int | None, before: int | None = None) -> Actor:
     """Start a process of the rank with `start(arguments, environment, file descriptors)`: at once as `generation`, or
-    with None as an understudy."""
+    with None as an understudy. `before`: the exit status of the process before it."""
     listen, speak = os.pipe()
     wait, cue = os.pipe() if generation is None else (None, None)
     try:
         if wait is None:
             words, passed = [f"--generation={generation}"], [speak]
+            if before is not None:
+                words.append(f"--before={before}")
         else:
             words, passed = [f"--understudy={wait}"], [speak, wait]
         process = start(words, {PULSE_VARIABLE: str(speak)}, passed)
@@ -64,8 +67,11 @@ def enter(start: Start, *, generation: int | None) -> Actor:
     return Actor(process, listen, cue)
 
 
-def wait_for_cue(descriptor: int) -> int | None:
-    """In the understudy: wait until it is needed; its generation, or None when it is not needed any more."""
+def wait_for_cue(descriptor: int) -> tuple[int, int | None] | None:
+    """In the understudy: wait until it is needed; its generation and the exit status of the process before it, or None
+    when it is not needed any more."""
     with os.fdopen(descriptor, "rb") as cue:
-        line = cue.readline()
-    return int(line) if line else None
+        words = cue.readline().split()
+    if not words:
+        return None
+    return int(words[0]), int(words[1]) if len(words) > 1 else None

@@ -9,12 +9,14 @@ module, in place of being called by it: a worker imports the main module again, 
 import importlib.abc
 import importlib.util
 import multiprocessing
+import os
 from types import CodeType
 
 from beamcast.members.workers.parsl_only import leave_out_sdk
 
 PROGRAM = "parsl.executors.high_throughput.process_worker_pool"
-# Imported by the server alone, from which workers are forked.
+# Imported by the server alone, from which workers are forked; the variable tells it whom it belongs to.
+POOL_VARIABLE = "BEAMCAST_POOL_PID"
 WORKER_IMPORTS = "beamcast.members.workers.imports"
 
 
@@ -33,6 +35,7 @@ def fork_workers() -> None:
     leave_out_sdk()
     import parsl.multiprocessing
 
+    os.environ[POOL_VARIABLE] = str(os.getpid())
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([WORKER_IMPORTS])
     parsl.multiprocessing.SpawnContext = context
