@@ -16,6 +16,7 @@ from beamcast.members.host.exits import EXIT_DONE, EXIT_FAILED
 from beamcast.members.member import Member, Report
 from beamcast.members.setup import leave, member_parser, prepare, run_member
 from beamcast.pools.tally import take_keys
+from beamcast.pva.ca_mirror import MAY_BE_DENIED
 from beamcast.pva.messages import Counters, Delta, MemberId, MetadataPlan, Orders, decode_metadata_plan
 from beamcast.pva.metadata import BatchRecord, MetadataMonitor
 
@@ -45,6 +46,10 @@ def match_rule(metadata: Metadata) -> MatchRule:
         offset_ns=round(metadata.offset * 1e9),
         wait_s=float(metadata.wait),
     )
+
+
+ARE_THEY_THERE = "are their IOCs running, and are these their exact names?"
+SENDS_NOTHING = ": connected, but it sends no value"
 
 
 class MetadataMember:
@@ -124,21 +129,26 @@ class MetadataMember:
 
     def _some_are_silent(self) -> None:
         silent = [
-            metadata
+            (metadata, monitor.connected)
             for metadata, monitor in zip(self._plan.metadata, self._monitors, strict=True)
             if not monitor.seen_anything
         ]
         assert self._frames is not None
-        needed = [f"{one.name} ({one.protocol} {one.channel})" for one in silent if one.absent == "fail"]
+        needed = [
+            f"{one.name} ({one.protocol} {one.channel}{SENDS_NOTHING if connected else ''})"
+            for one, connected in silent
+            if one.absent == "fail"
+        ]
         needed += [] if self._frames.seen_anything else [f"the frames ({self._plan.frames})"]
         if needed:
+            denied = any(connected for one, connected in silent if one.absent == "fail")
             raise WorldError(
                 f"no update came within {self._plan.appear_timeout_s:g} s from metadata {', '.join(needed)}",
-                hint="are their IOCs running, and are these their exact names? With absent = 'go-on' the run does "
-                "without",
+                hint=f"{MAY_BE_DENIED if denied else ARE_THEY_THERE} With absent = 'go-on' the run does without",
             )
-        for one in silent:
-            logger.warning("metadata %s: %s has not appeared; going on without", one.name, one.channel)
+        for one, connected in silent:
+            how = "is connected, and sends no value" if connected else "has not appeared"
+            logger.warning("metadata %s: %s %s; going on without", one.name, one.channel, how)
 
     def _turn(self) -> bool:
         """Whether more waits than was taken."""

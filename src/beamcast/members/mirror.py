@@ -19,7 +19,7 @@ from beamcast.members.sight import Sight, unseen_ids, witness_facts
 from beamcast.members.structure import StructureWatch
 from beamcast.pools.inputs import id_field_of, look_at, queue_of_bytes
 from beamcast.pools.memory import keep_freed_memory
-from beamcast.pva.ca_mirror import CaMirror
+from beamcast.pva.ca_mirror import MAY_BE_DENIED, CaMirror
 from beamcast.pva.fields import monitor_request
 from beamcast.pva.messages import Counters, Delta, MemberId, Orders
 from beamcast.pva.mirror import Mirror
@@ -90,6 +90,12 @@ class MirrorMember:
             if self.stop:
                 return
             if time.monotonic() > deadline:
+                if isinstance(self._mirror, CaMirror) and self._mirror.connected:
+                    raise WorldError(
+                        f"the source channel {self._source} is connected, but it has sent no value within "
+                        f"{appear_timeout_s:g} s",
+                        hint=MAY_BE_DENIED,
+                    )
                 raise WorldError(
                     f"the source channel {self._source} did not appear within {appear_timeout_s:g} s",
                     hint="is the detector's IOC running, and is this its exact channel name? Where no search "

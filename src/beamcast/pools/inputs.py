@@ -45,6 +45,9 @@ NEW_S = 8.0
 MAX_TRIES = 2
 # Who takes another's place begins after so long with those of its inputs that are there.
 SOME_AFTER_S = 0.5
+# Who leaves a data distributor does so right after an update, when others have their turns; where none comes in this
+# time, the stream has a pause and none is on its way.
+TURN_S, TURN_LOOK_S = 0.5, 0.0002
 
 
 def id_field_of(update: Any, candidates: tuple[str, ...], *, channel: str) -> str:
@@ -272,6 +275,13 @@ class MonitoredChannel:
         if self._channel is not None:
             self._channel.stopMonitor()
 
+    def wait_for_turn(self) -> None:
+        """Wait for the next update, for `TURN_S` at most. The data distributor gives the next ones to others then: what
+        it has sent to a client that leaves before it has got it is lost."""
+        had, until = self.counters()[0], time.monotonic() + TURN_S
+        while self.counters()[0] == had and time.monotonic() < until:
+            time.sleep(TURN_LOOK_S)
+
     def disconnect(self) -> None:
         """As `pause`, and the channel goes. A stopped monitor whose channel is there keeps its turn, and the data
         distributor waits for it with all frames of all ranks. pvaccess may crash with a channel that goes (once in some
@@ -387,9 +397,11 @@ class Inputs:
         return channels[0].frame_bytes if channels else 0
 
     def leave(self) -> None:
-        """Receive nothing more, and have no turn any more; what has come stays in the queues."""
+        """Receive nothing more, and have no turn any more; what has come stays in the queues. Takes up to `TURN_S` for
+        each channel of a data distributor."""
         for channel in self.channels:
             if "distributor" in channel.spec.request:
+                channel.wait_for_turn()
                 channel.disconnect()
             else:
                 channel.pause()

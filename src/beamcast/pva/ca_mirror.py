@@ -15,6 +15,12 @@ from beamcast.core.errors import WorldError
 _WAIT_S = 0.05
 
 
+MAY_BE_DENIED = (
+    "a channel that is connected and sends no value may be one that this host or user must not read: ask whoever keeps "
+    "the access security of its IOC."
+)
+
+
 class CaMirror:
     """As `beamcast.pva.mirror.Mirror`, for one channel. Use as a context manager."""
 
@@ -60,6 +66,11 @@ class CaMirror:
     def present(self, channel: str) -> bool:
         """Whether the source is connected now; our record stays when it goes."""
         return bool(self._channel.isConnected())
+
+    @property
+    def connected(self) -> bool:
+        """Whether the source's server is there."""
+        return self._channel is not None and bool(self._channel.isConnected())
 
     def counters(self, channel: str) -> dict[str, int]:
         """Updates received, and those that found our queue full."""

@@ -120,6 +120,11 @@ class MetadataMonitor:
         return self._readers is not None or len(self._monitor.queue) > 0
 
     @property
+    def connected(self) -> bool:
+        """Whether its server is there."""
+        return self._monitor.connected
+
+    @property
     def rejected(self) -> int:
         """Updates that found our queue full."""
         return int(self._monitor.queue.getCounters().get("nRejected", 0))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from beamcast.config.workflow import Metadata
+from beamcast.core.errors import WorldError
 from beamcast.members import metadata as module
 from beamcast.members.metadata import TURN_UPDATES, MetadataMember
 from beamcast.pva.messages import MetadataPlan
@@ -94,3 +95,37 @@ def test_rows_go_out_before_all_that_waits_is_taken_and_nothing_expires_meanwhil
     assert [facts[f"matched:{name}"] for name in CHANNELS] == [10 * TURN_UPDATES - 1] * 2
     # Ten turns without a nap take all of it; the other four found nothing.
     assert len(slept) == 4
+
+
+@pytest.mark.parametrize(
+    ("connected", "told", "hint"),
+    [
+        (True, r"temperature \(ca m0: connected, but it sends no value\)", "must not read"),
+        (False, r"temperature \(ca m0\)", "IOCs running"),
+    ],
+)
+def test_a_channel_that_denies_reading_is_told_from_one_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, connected: bool, told: str, hint: str
+) -> None:
+    """I11: it was asked whether the IOC was running, which it was."""
+
+    class Silent(Monitor):
+        def __init__(self, channel: str, **rest: Any) -> None:
+            super().__init__(channel)
+            self.seen_anything = channel == "frames"
+            self.connected = connected
+
+    monkeypatch.setattr(module, "MetadataMonitor", Silent)
+    plan = MetadataPlan(
+        channel="x",
+        frames="frames",
+        id_field="uniqueId",
+        timestamp_field="timeStamp",
+        appear_timeout_s=0.05,
+        metadata=(Metadata(name="temperature", channel="m0", protocol="ca", absent="fail"),),
+    )
+    one = MetadataMember(Member(turns=1000), Server(), plan)  # type: ignore[arg-type]
+    one.go = True
+    with pytest.raises(WorldError, match=told) as raised:
+        one.run()
+    assert hint in str(raised.value.hint)

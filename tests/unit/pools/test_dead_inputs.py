@@ -55,3 +55,32 @@ def test_one_that_was_replaced_meanwhile_is_left_alone(inputs: Inputs) -> None:
     inputs.revive()
     assert len(CHANNELS) == 3
     assert inputs.counters()[0] == 10
+
+
+def test_who_leaves_a_distributor_does_so_right_after_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P14: what had been sent to it and was still on its way was lost."""
+    put_in_place(monkeypatch)
+    one = Inputs(queue_length=10, id_fields=("uniqueId",), epoch=0)
+    one.follow(
+        (Input(channel="c", request="field(_[pydistributor=set:0])"), Input(channel="d", request="field()"))
+    )
+    mine, other = CHANNELS
+    mine.received, naps = 5, []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        assert not mine.stopped
+        mine.received += len(naps) == 3
+
+    monkeypatch.setattr("beamcast.pools.inputs.time.sleep", nap)
+    one.leave()
+    assert (mine.stopped, other.stopped, len(naps)) == (True, True, 3)
+
+
+def test_who_leaves_a_stream_that_pauses_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in_place(monkeypatch)
+    monkeypatch.setattr("beamcast.pools.inputs.TURN_S", 0.01)
+    one = Inputs(queue_length=10, id_fields=("uniqueId",), epoch=0)
+    one.follow((Input(channel="c", request="field(_[pydistributor=set:0])"),))
+    one.leave()
+    assert CHANNELS[0].stopped
