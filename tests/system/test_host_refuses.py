@@ -126,7 +126,8 @@ def remove(run_dir: Path, pid: int) -> None:
 
 def limit_files(run_dir: Path, pid: int) -> None:
     """As ordinary users can try it: the controller may write no file that has more than 10 bytes."""
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (10, 10))
+    controller = json.loads((run_dir / "lease.json").read_text())["pid"]
+    resource.prlimit(controller, resource.RLIMIT_FSIZE, (10, 10))
 
 
 def fill_disk(run_dir: Path, pid: int) -> None:
