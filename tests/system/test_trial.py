@@ -312,7 +312,7 @@ def test_the_first_frame_of_a_file_is_taken_and_a_bad_file_told(tmp_path: Path) 
     code = "class Seven(Passes):\n    def process(self, frame):\n        assert frame.image.max() == 7\n"
     assert found(plan(tmp_path, code, "Seven", source=source)) == ""
     said = found(plan(tmp_path, code, "Seven", source=source.replace("scan", "odd")))
-    assert "source: " in said
+    assert "source.simulate.file: " in said
     assert "odd.npy has shape (3,)" in said
 
 

@@ -45,7 +45,12 @@ class Simulation(Struct, frozen=True, kw_only=True):
             "beginning, for as many frames as `frames` says"
         ),
     ] = None
-    dataset: Annotated[str | None, Meta(description="HDF5 dataset path, such as /entry/data/data")] = None
+    dataset: Annotated[
+        str | None,
+        Meta(
+            description="HDF5 dataset path, such as /entry/data/data, or a group of numbered ones (Eiger: /entry/data)"
+        ),
+    ] = None
     first_id: Annotated[int, Meta(ge=0, description="id of the first frame")] = 1
     start_delay: Annotated[
         Seconds | None,

@@ -182,7 +182,8 @@ def _last_words(said: str) -> str:
 
 def _pool(name: str, plan: RunPlan) -> tuple[Pool | None, str]:
     if name == "source":
-        return None, "source"
+        simulation = plan.workflow.source.simulate
+        return None, "source.simulate.file" if simulation is not None and simulation.file else "source"
     index = [pool.name for pool in plan.workflow.pools].index(name)
     return plan.workflow.pools[index], f"pools[{index}].processor"
 
