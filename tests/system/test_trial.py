@@ -185,7 +185,18 @@ def test_a_processor_that_ends_its_process_is_named(name: str, words: str, tmp_p
 def test_one_that_hangs_is_ended_with_all_that_it_has_started(tmp_path: Path) -> None:
     said = found(plan(tmp_path, DIES, "Hangs"), deadline_s=3.0)
     assert "own.py:Hangs did not come back within the time of the check, at its first frame" in said
-    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+    assert _gone(int((tmp_path / "pid").read_text()))
+
+
+def test_the_folder_of_a_check_can_be_removed_by_who_leaves_without_it(tmp_path: Path) -> None:
+    """As a run does that is interrupted before it has begun: it kills its children and leaves."""
+    with ProcessorCheck(plan(tmp_path, DIES, "Hangs")) as check:
+        _wait_for((tmp_path / "pid").exists)
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+        check.remove_folder()
+        assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize("how", ["left", "killed"])
@@ -208,8 +219,16 @@ def test_a_check_that_is_not_waited_for_leaves_nothing(how: str, tmp_path: Path)
         _wait_for(pid.exists)
         process.kill()
         process.wait()
-    _wait_for(lambda: not psutil.pid_exists(int(pid.read_text() or os.getpid())))
+    _wait_for(lambda: _gone(int(pid.read_text() or os.getpid())))
     _wait_for(lambda: not list((tmp_path / "temporary").iterdir()))
+
+
+def _gone(pid: int) -> bool:
+    """Whether a process has ended, whether or not anybody has taken note."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _wait_for(condition: object, *, timeout_s: float = 30.0) -> None:

@@ -126,12 +126,20 @@ def note_of(plan: RunPlan) -> str | None:
     )
 
 
-def check_processors(plan: RunPlan, *, meanwhile: Callable[[], Result], leave_out: bool) -> Result:
+def check_processors(
+    plan: RunPlan,
+    *,
+    meanwhile: Callable[[], Result],
+    leave_out: bool,
+    ending: Ending | None = None,
+) -> Result:
     """Try the processors with a frame in a process of their own, and do something else `meanwhile`, whose result this
-    is. ConfigError with all that is wrong with them."""
+    is. ConfigError with all that is wrong with them. `ending`: what ends this process without a word to us."""
     if leave_out:
         return meanwhile()
     with ProcessorCheck(plan) as check:
+        if ending is not None:
+            ending.gives_back(check.remove_folder)
         result = meanwhile()
         check.finish(lambda text: print(text, file=sys.stderr))
     return result
@@ -159,7 +167,7 @@ def run(
     ending = begin_ending(detached=detached)
     # A detached run was checked by the command that has started it. Parsl takes a second to import.
     load = partial(importlib.import_module, "beamcast.launch.controller")
-    check_processors(plan, meanwhile=load, leave_out=no_check or detached)
+    check_processors(plan, meanwhile=load, leave_out=no_check or detached, ending=ending)
     plan, folder = placed(plan, run_dir=run_dir, replace=replace)
     if plan.run != name and name is not None and not quiet:
         print(f"there is a run {name} already: this one is {plan.run}", flush=True)

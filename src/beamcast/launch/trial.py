@@ -8,9 +8,10 @@ for later, so that it costs little beside what else a start has to do.
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from typing import Any, Self
 from beamcast.config.workflow import Pool
 from beamcast.core.errors import ConfigError, Problem, WorldError
 from beamcast.launch.plan import RunPlan
+from beamcast.members.command import python_module
 from beamcast.members.trial.job import Trial, encode_trial
 
 # Large libraries on a slow parallel file system take most of a minute when nobody has used them today.
@@ -44,17 +46,22 @@ class ProcessorCheck:
         self._plan = plan
         self._deadline_s = deadline_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder: str | None = None
         self._began_at = 0.0
 
     def __enter__(self) -> Self:
         """Start it. What this host lacks for it the run lacks too, and says so: then there is no check."""
-        # Not with the working folder on its path: a `queue.py` there would be taken for Python's.
-        words = [sys.executable, "-P", "-m", "beamcast.members.trial", "--parent", str(os.getpid())]
         environment = {"PYTHONFAULTHANDLER": "1", "OPENBLAS_NUM_THREADS": "1", **os.environ}
         self._began_at = time.monotonic()
         try:
+            self._folder = tempfile.mkdtemp(prefix="beamcast-check-")
             process = subprocess.Popen(
-                [*words, "--deadline", str(self._deadline_s)],
+                python_module(
+                    "beamcast.members.trial",
+                    f"--parent={os.getpid()}",
+                    f"--deadline={self._deadline_s}",
+                    f"--folder={self._folder}",
+                ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -62,6 +69,7 @@ class ProcessorCheck:
                 start_new_session=True,
             )
         except OSError:
+            self.remove_folder()
             return self
         self._process = process
         assert process.stdin is not None
@@ -85,6 +93,12 @@ class ProcessorCheck:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+        self.remove_folder()
+
+    def remove_folder(self) -> None:
+        """Remove where the processors may have written, when all processes have ended or been killed."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def finish(self, waiting: Callable[[str], None]) -> None:
         """ConfigError with what is wrong with the processors. `waiting` gets a sentence to say when it takes long or

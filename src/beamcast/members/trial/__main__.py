@@ -40,18 +40,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--deadline", type=float, required=True, help="in seconds")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="an empty one, which is removed at the end"
+    )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     die_with_parent(arguments.parent, by=signal.SIGTERM)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     job = sys.stdin.buffer.read()
-    folder = tempfile.mkdtemp(prefix="beamcast-check-")
     try:
-        supervise(job, Path(folder), deadline_s=arguments.deadline)
+        supervise(job, arguments.folder, deadline_s=arguments.deadline)
     finally:
         end_descendants()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(arguments.folder, ignore_errors=True)
 
 
 def supervise(job: bytes, folder: Path, *, deadline_s: float) -> None:
