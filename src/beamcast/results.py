@@ -53,12 +53,14 @@ class ResultReader:
         queue: int,
         timeout_s: float,
         idle_timeout_s: float | None,
+        on_change: Callable[[str, bool], None],
     ) -> None:
         """`where` gives None as long as that is not known; see `read_results`."""
         self._find = where
         self._queue = queue
         self._timeout_s = timeout_s
         self._idle_timeout_s = idle_timeout_s
+        self._on_change = on_change
         self._where = Whereabouts(())
         self._streams: list[ResultStream] = []
         self._stopped = False
@@ -137,7 +139,9 @@ class ResultReader:
             if now - looked > LOOK_S:
                 looked = now
                 for stream in self._streams:
-                    stream.look(now)
+                    change = stream.look(now)
+                    if change is not None and not ending:
+                        self._on_change(stream.pv, change)
                 if not ending and self._where.run is not None and has_ended(self._where.run):
                     ending, moved = True, now
             time.sleep(NAP_S)
@@ -168,6 +172,7 @@ def read_results(
     queue: int = QUEUE,
     timeout_s: float = APPEAR_S,
     idle_timeout_s: float | None = None,
+    on_change: Callable[[str, bool], None] = lambda pv, connected: None,
 ) -> ResultReader:
     """Read the results of a run, or of a PV.
 
@@ -175,7 +180,8 @@ def read_results(
     "host:port" each; without any the EPICS environment counts. `id_field`: what numbers the results, where that is not
     the run's own or uniqueId. `queue` in results, at the server and here. On entering, WorldError when the PV does not
     answer within `timeout_s` seconds. `idle_timeout_s`: the iteration ends after so long without a result; None: when
-    the run has ended, and of a PV never.
+    the run has ended, and of a PV never. `on_change` is told of a PV that goes away (False) or comes back (True), while
+    the loop waits for results.
     """
     if queue < 2:
         raise UsageError(f"a queue holds at least 2 results, not {queue}")
@@ -186,12 +192,19 @@ def read_results(
         if "/" in text or not text.strip():
             raise UsageError(f"{text!r} is neither the directory of a run nor the name of a PV")
         given = Whereabouts((text,), tuple(servers), candidates)
-        return ResultReader(lambda: given, queue=queue, timeout_s=timeout_s, idle_timeout_s=idle_timeout_s)
+        return ResultReader(
+            lambda: given,
+            queue=queue,
+            timeout_s=timeout_s,
+            idle_timeout_s=idle_timeout_s,
+            on_change=on_change,
+        )
     return ResultReader(
         lambda: results_of_run(folder, candidates if id_field else ()),
         queue=queue,
         timeout_s=timeout_s,
         idle_timeout_s=idle_timeout_s,
+        on_change=on_change,
     )
 
 

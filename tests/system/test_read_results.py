@@ -15,6 +15,8 @@ import pytest
 from launching import run_command, site_here, start_run
 from requirements import REPOSITORY
 
+from beamcast.pva.environment import free_port
+
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180), pytest.mark.xdist_group("read-results")]
 
 FIRST_PORT = 47000
@@ -122,6 +124,27 @@ def test_watch_ends_quietly_when_its_reader_does(stream: Stream) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_pv_that_goes_away_is_told(tmp_path: Path) -> None:
+    port, pv = free_port(48000, 48999, "127.0.0.1", prefer=os.getpid() % 1000), f"away{os.getpid()}:image"
+    beside = [sys.executable, "-m", "beamcast"]
+    detector = [*beside, "sim", pv, "--rate=20", "--shape=8x8", f"--port={port}"]
+    source = subprocess.Popen(detector, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    words = [*beside, "watch", pv, "--server", f"127.0.0.1:{port}", "--idle", "6"]
+    watch = subprocess.Popen(
+        words, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert watch.stdout is not None
+    try:
+        watch.stdout.readline()
+    finally:
+        source.kill()
+        source.wait()
+    out, err = watch.communicate(timeout=60)
+    assert f"{pv} is away; it is waited for" in err
+    assert err.splitlines()[-1] == f"{1 + len(out.splitlines())} results"
+    assert watch.returncode == 0
 
 
 def test_what_is_not_there_is_told(stream: Stream, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -98,10 +99,23 @@ def _reader(
 ) -> ResultReader:
     servers = parse_endpoints(server, option="--server")
     reader = read_results(
-        what, servers=servers, id_field=id_field, queue=queue, timeout_s=timeout_s, idle_timeout_s=idle_s
+        what,
+        servers=servers,
+        id_field=id_field,
+        queue=queue,
+        timeout_s=timeout_s,
+        idle_timeout_s=idle_s,
+        on_change=_tell_change,
     )
     on_stop_signals(reader.stop)
     return reader
+
+
+def _tell_change(pv: str, connected: bool) -> None:
+    now = datetime.now().astimezone().isoformat(" ", "seconds")
+    print(
+        f"{now}  {pv} {'is back' if connected else 'is away; it is waited for'}", file=sys.stderr, flush=True
+    )
 
 
 def _show(result: Result, *, as_json: bool) -> None:

@@ -56,6 +56,8 @@ class Result:
 class Monitor(Protocol):
     """What `beamcast.pva.monitor.LiveMonitor` is to us."""
 
+    @property
+    def connected(self) -> bool: ...
     def take(self) -> Iterator[Any]: ...
     def dead(self, now: float) -> bool: ...
     def reopen(self) -> None: ...
@@ -85,6 +87,7 @@ class ResultStream:
         self._last: tuple[int | None, float | None] | None = None
         self._ids = BitMap64()
         self._first_values = FirstValues()
+        self._away = False
 
     def seen(self) -> bool:
         """Whether the present value has come."""
@@ -146,10 +149,13 @@ class ResultStream:
             parts.append(f"… (+{len(gaps) - SHOWN_RANGES} ranges)")
         return ",".join(parts)
 
-    def look(self, now: float) -> None:
-        """See that the monitor lives; a few times a second."""
+    def look(self, now: float) -> bool | None:
+        """See that the monitor lives; a few times a second. True when the PV has come back since the last look, False
+        when it has gone, None when nothing has changed."""
         if self._monitor.dead(now):
             self._monitor.reopen()
+        was, self._away = self._away, not self._monitor.connected
+        return None if was == self._away else was
 
     def overruns(self) -> int:
         """Updates that were dropped since a queue was full, as far as pvAccess counts them."""

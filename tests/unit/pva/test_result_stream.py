@@ -16,6 +16,7 @@ class FakeMonitor:
     def __init__(self) -> None:
         self.updates: list[Any] = []
         self.reopened = 0
+        self.connected = True
 
     def put(self, *updates: Any) -> None:
         self.updates += updates
@@ -109,8 +110,17 @@ def test_a_pv_that_comes_back_with_another_structure_is_read_on() -> None:
 
 def test_a_dead_monitor_is_made_anew() -> None:
     one, monitor = stream(update(1))
-    one.look(1.0)
+    assert one.look(1.0) is None
     assert monitor.reopened == 0
     one.look(101.0)
     assert monitor.reopened == 1
     assert one.overruns() == 7
+
+
+def test_a_pv_that_goes_and_comes_back_is_told_once_each() -> None:
+    one, monitor = stream(update(1))
+    assert one.look(1.0) is None
+    monitor.connected = False
+    assert [one.look(2.0), one.look(3.0)] == [False, None]
+    monitor.connected = True
+    assert [one.look(4.0), one.look(5.0)] == [True, None]
