@@ -41,8 +41,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            # The terminal becomes the session's own, so that its keys are signals and its end is a hangup.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_as_at_a_login,
         )
         os.close(slave)
         self._open = True
@@ -102,3 +101,11 @@ class Terminal:
         except subprocess.TimeoutExpired:
             return None
         return time.monotonic() - began
+
+
+def _as_at_a_login() -> None:
+    """The terminal becomes the session's own, so that its keys are signals and its end is a hangup; and no signal is
+    ignored, as those may be of which the tests' own parent did not want to hear."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)

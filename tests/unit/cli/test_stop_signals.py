@@ -14,7 +14,13 @@ time.sleep(60)
 
 
 def counting() -> "subprocess.Popen[str]":
-    process = subprocess.Popen([sys.executable, "-c", COUNT], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", COUNT],
+        stdout=subprocess.PIPE,
+        text=True,
+        # As at a login: whoever runs the tests may ignore a hangup, and that would be left so.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
