@@ -241,7 +241,9 @@ class Trial:
     def controller(self) -> psutil.Process:
         """The process of the run itself."""
         assert self._run is not None
-        return psutil.Process(self._run.pid)
+        # The process in front passes signals on, and has no other child.
+        (controller,) = psutil.Process(self._run.pid).children()
+        return controller
 
     def report(self) -> dict[str, Any]:
         """The final report."""

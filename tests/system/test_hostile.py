@@ -102,7 +102,7 @@ def test_frames_that_change_and_lie_cost_themselves_and_nothing_else(case: Case,
     assert all(rank["generation"] == 0 for pool in report["pools"] for rank in pool["ranks"]), "nobody died"
     errors = {frame["error"] for frame in report["failed_frames"]}
     assert len(errors) >= 4
-    words = ("beamcast.core.errors.DataError: ", "given up after 3 attempts: ")
+    words = ("DataError: ", "given up after 3 attempts: ")
     assert all(error.startswith(words) for error in errors), errors
     case.assert_nothing_left()
 

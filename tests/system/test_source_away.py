@@ -41,7 +41,7 @@ def test_a_source_that_is_away_is_told_and_found_soon_when_it_is_back(
     }
     case.write(simulate=False, top=f'delivery = "{delivery}"\nallow_lost = 400')
     with detector(*words, ids):
-        running = case.start(environment=settings)
+        running = case.start("--set", "source.appear_timeout=30 s", environment=settings)
         running.wait_for("is ready", 90)
     gone_at = time.time()
     until(lambda: bool(source_of(case)["away_since"]), 20, lambda: running.output[-2000:])

@@ -115,7 +115,7 @@ def test_a_run_goes_on_alone_and_is_found_watched_and_ended(desk: Desk) -> None:
     assert os.getsid(controller.pid) == controller.pid, "a session of its own"
     assert controller.ppid() == 1 or controller.parent() is None or controller.ppid() != os.getpid()
 
-    again = desk.submit()
+    again = desk.submit("--replace")
     assert again.returncode == 2
     assert "a run is going on in" in again.stderr
     desk.wait_for(lambda: desk.live()["state"] == "streaming", "streaming")
@@ -174,7 +174,7 @@ def test_a_dead_controller_is_recognised_and_its_directory_can_be_used_again(des
         assert done.returncode == 1, done.stdout
         assert "has no controller any more and left no report (its process is gone" in done.stderr
     desk.wait_for(lambda: not desk.processes(), "all processes gone", timeout_s=40)
-    again = desk.submit("--set", "source.simulate.frames=50")
+    again = desk.submit("--replace", "--set", "source.simulate.frames=50")
     assert again.returncode == 0, again.stderr
     assert desk.lease()["epoch"] == 2
     desk.wait_for(lambda: (desk.folder / RUN / "report.json").exists(), "the report")

@@ -316,12 +316,13 @@ def test_images_only_behind_a_pool_of_dictionaries_are_refused(tmp_path: Path) -
 def test_files_of_the_working_folder_replace_nothing_of_python(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C3: and classes of a module there are found, as a rank finds them."""
+    """C3: a module there is named by its file, since ranks import nothing from the working folder."""
     for name in ("queue.py", "json.py", "random.py"):
         (tmp_path / name).write_text("raise RuntimeError('not this one')")
     (tmp_path / "beside_me.py").write_text(HEAD)
     monkeypatch.chdir(tmp_path)
-    assert found(plan(tmp_path, CHAIN, 'processor = "beside_me:Passes"', "Total")) == ""
+    assert "can't import beside_me" in found(plan(tmp_path, CHAIN, 'processor = "beside_me:Passes"', "Total"))
+    assert found(plan(tmp_path, CHAIN, 'processor = "beside_me.py:Passes"', "Total")) == ""
 
 
 def test_the_first_frame_of_a_file_is_taken_and_a_bad_file_told(tmp_path: Path) -> None:

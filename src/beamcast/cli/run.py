@@ -137,9 +137,10 @@ def check_processors(
     is. ConfigError with all that is wrong with them. `ending`: what ends this process without a word to us."""
     if leave_out:
         return meanwhile()
-    with ProcessorCheck(plan) as check:
-        if ending is not None:
-            ending.gives_back(check.remove_folder)
+    trial = ProcessorCheck(plan)
+    if ending is not None:
+        ending.gives_back(trial.remove_folder)
+    with trial as check:
         result = meanwhile()
         check.finish(lambda text: print(text, file=sys.stderr))
     return result

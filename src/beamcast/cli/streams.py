@@ -19,6 +19,8 @@ import psutil
 WAITING_WRITES = 256
 # How long the last words may take to be read.
 FLUSH_S = 2.0
+# For the kernel to end processes that were killed, on a machine that has much to do.
+KILLED_S = 1.0
 
 
 def open_closed_streams() -> None:
@@ -134,7 +136,9 @@ def leave(status: int) -> NoReturn:
 
 
 def end_children() -> None:
-    """End everything that this process has started, and what that has started, without waiting."""
-    for child in psutil.Process().children(recursive=True):
+    """Kill everything that this process has started, and what that has started; they are gone when it returns."""
+    children = psutil.Process().children(recursive=True)
+    for child in children:
         with suppress(psutil.Error):
             child.kill()
+    psutil.wait_procs(children, timeout=KILLED_S)
