@@ -44,7 +44,9 @@ def test_a_run_on_slurm_ends_when_it_is_told_to(
     words = command("run", "workflow.toml", "--site", str(site), "--run-dir", "run", "--name", "ending")
     if stage == "queued":
         # Another job has all nodes: ours waits.
-        lab.command("sbatch", "-N", str(len(lab.nodes)), "--exclusive", "--wrap", "sleep 120")
+        lab.command(
+            "sbatch", "-N", str(len(lab.nodes)), "--exclusive", "-o", "/dev/null", "--wrap", "sleep 120"
+        )
     with Terminal(
         words, folder=tmp_path, environment={**environment(tmp_path), **lab.environment}
     ) as terminal:
