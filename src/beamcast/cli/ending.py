@@ -1,6 +1,7 @@
 """How the requests to end reach a run: the first drains it, the second ends it within seconds, the third at once."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
@@ -28,23 +29,33 @@ class Ending:
         self._controller: Controller | None = None
         self._conclude: Callable[[Report], int] = lambda report: INTERRUPTED
         self._give_back: Callable[[], None] = lambda: None
+        self._leaving = False
         self._lock = threading.Lock()
         self._concluding = threading.Lock()
 
     def gives_back(self, give_back: Callable[[], None]) -> None:
         """What removes that which was made before the run begins."""
-        self._give_back = give_back
+        with self._lock:
+            self._give_back = give_back
+            leaving = self._leaving
+        if leaving:
+            give_back()
+            _wait_for_the_end()
 
     def begin(self, controller: "Controller", conclude: Callable[[Report], int]) -> None:
         """The run can be told from here on. `conclude` says how it has ended, and returns the exit status."""
         with self._lock:
             self._conclude, self._controller = conclude, controller
+            leaving = self._leaving
+        if leaving:
+            _wait_for_the_end()
 
     def asked(self, count: int) -> None:
         """The user, or whoever ends this process, asks for the end, for the `count`th time."""
         with self._lock:
             controller = self._controller
-        if controller is None:
+            self._leaving = self._leaving or controller is None
+        if controller is None or self._leaving:
             self._leave_unbegun()
         # Ctrl-\\ comes as the third at once.
         for _ in range(LAST if count >= LAST else 1):
@@ -67,3 +78,9 @@ class Ending:
         """Say how it has ended. Only one thread does; another that comes waits for the end of the process."""
         self._concluding.acquire()
         return self._conclude(report)
+
+
+def _wait_for_the_end() -> NoReturn:
+    """Another thread is leaving: this one must begin nothing any more."""
+    while True:
+        time.sleep(1.0)

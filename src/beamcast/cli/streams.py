@@ -20,7 +20,7 @@ WAITING_WRITES = 256
 # How long the last words may take to be read.
 FLUSH_S = 2.0
 # For the kernel to end processes that were killed, on a machine that has much to do.
-KILLED_S = 1.0
+KILLED_S = 0.5
 
 
 def open_closed_streams() -> None:
