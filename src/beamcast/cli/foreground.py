@@ -17,10 +17,10 @@ from beamcast.cli.stop_signals import ending_signals
 from beamcast.members.parent import die_with_parent
 
 LOOK_S = 1.0
-# Someone who asks for the third time wants it over. The worker ends within two seconds or so by itself, unless it is
+# Someone who asks for the third time wants it over. The worker ends within seven seconds by itself, unless it is
 # stopped or hangs in the kernel.
 FORCED_AFTER = 3
-FORCED_S = 6.0
+FORCED_S = 9.0
 _ENDED_BY_SIGNAL = 128
 
 

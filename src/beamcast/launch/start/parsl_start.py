@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -101,6 +102,8 @@ class ParslStart:
         self._kernel: Any = None
         self._asked = 0
         self._jobs: dict[int, str] = {}
+        self._asking = threading.Lock()
+        self._abandoned = False
 
     def __enter__(self) -> Self:
         with without_sdk():
@@ -130,6 +133,12 @@ class ParslStart:
 
     def abandon(self) -> None:
         """As `Starter`."""
+        self._abandoned = True
+        # A job that is being submitted has no number yet by which it could be ended.
+        if not self._asking.acquire(timeout=HURRIED_RELEASE_S):
+            logger.warning(
+                "a job was being submitted when the run was ended: look whether it is in the queue"
+            )
         kernel = self._kernel
         if kernel is not None:
             self._release_all(within_s=HURRIED_RELEASE_S)
@@ -228,6 +237,12 @@ class ParslStart:
     def ask(self) -> tuple[int, str]:
         """Ask for an allocation; returns its number, counted from 1, and the scheduler's id of the job. WorldError,
         with the scheduler's words, when it is refused."""
+        with self._asking:
+            while self._abandoned:
+                time.sleep(1.0)  # the process ends, and no job is to be left behind
+            return self._ask()
+
+    def _ask(self) -> tuple[int, str]:
         number = self._asked + 1
         if number > 1 and self._port is None:
             self._kernel.add_executors([self._executor(number)])
