@@ -3,7 +3,7 @@
 # The packages' own services are neither started nor used: the tests start their own.
 set -eu
 
-packages="slurmctld slurmd slurm-client munge iproute2 haproxy stunnel4 nftables iptables tmux"
+packages="slurmctld slurmd slurm-client munge iproute2 haproxy stunnel4 nftables iptables tmux python3-venv"
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from launching import ordinary_user
 from pages import Beginning, Reader
-from requirements import REPOSITORY
+from requirements import REPOSITORY, required
 from traces import marked, processes_of
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -83,7 +83,10 @@ def interpreters() -> Path:
             words, capture_output=True, check=False
         ).returncode == 0:
             return folder
-    pytest.skip("an ordinary user has no Python 3.11 or newer with venv here")
+    reason = "an ordinary user has no Python 3.11 or newer with venv here"
+    if required():
+        pytest.fail(reason)  # where components are demanded, this one is too
+    pytest.skip(reason)
 
 
 def reader(public: Path, repository: Path, name: str, beginning: Beginning) -> Reader:
